@@ -1,0 +1,1 @@
+"""Which objects need a verdict: listing, identity, plan."""

@@ -1,0 +1,1 @@
+"""From an object to sampled frames: fetch, sniff, sample, video, image, cell."""

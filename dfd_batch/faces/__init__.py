@@ -1,0 +1,1 @@
+"""From frames to tracked face crops: detect, track, crop."""

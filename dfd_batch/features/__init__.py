@@ -1,0 +1,1 @@
+"""From crops to feature vectors: the frame encoder."""

@@ -1,0 +1,1 @@
+"""From feature vectors over time to a verdict: temporal head, pooling, calibration, decision."""

@@ -1,0 +1,1 @@
+"""From verdicts to Parquet and back: write, read, show."""

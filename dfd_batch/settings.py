@@ -1,0 +1,226 @@
+"""Everything a user may set, validated once at the edge.
+
+Precedence: command-line flag, environment (`DFD_SAMPLING__COVERAGE=quick`), one TOML file
+(`dfd.toml` in the working directory, or `--config`), then the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dfd_batch.outcomes import UsageError
+
+Bytes = Annotated[int, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Select(_Section):
+    """Which of the listed objects are scanned."""
+
+    include: tuple[str, ...] = ()
+    """Globs on the path below the scanned prefix; empty means all."""
+    exclude: tuple[str, ...] = ()
+    min_size_bytes: Bytes = 0
+    max_size_bytes: Bytes | None = None
+    newer_than_days: Annotated[float, Field(gt=0)] | None = None
+    older_than_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class Storage(_Section):
+    """How object storage is reached; credentials always come from the usual AWS chain."""
+
+    endpoint_url: str | None = None
+    profile: str | None = None
+    anonymous: bool = False
+    max_retries: Annotated[int, Field(ge=1, le=50)] = 10
+    read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class Coverage(StrEnum):
+    """How much of a video is looked at."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+class Sampling(_Section):
+    """Clips of consecutive frames placed at key frames spread over a video."""
+
+    coverage: Coverage = Coverage.STANDARD
+    frames_per_clip: Annotated[int, Field(ge=1, le=64)] = 16
+    quick_clips: Annotated[int, Field(ge=1)] = 2
+    standard_clips: Annotated[int, Field(ge=1)] = 4
+    stride: Annotated[int, Field(ge=1, le=8)] = 1
+    """Every `stride`-th frame is used; 1 keeps frames consecutive, as the LSTM was trained."""
+
+
+class Limits(_Section):
+    """What one object may cost before it is given up."""
+
+    max_object_bytes: Bytes = 20 * 2**30
+    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Pixels of one image or frame; above it the object is `too_large`."""
+    decode_long_side: Annotated[int, Field(ge=64)] = 1920
+    """Larger frames are reduced to this long side as they leave the decoder."""
+    max_full_clips: Annotated[int, Field(ge=1)] = 2000
+    """Clips of one video under `full` coverage."""
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_per_clip_s: Annotated[float, Field(ge=0)] = 5.0
+    """The deadline of an object is `timeout_s` + clips x `timeout_per_clip_s`."""
+    decoder_memory_mb: Annotated[int, Field(ge=256)] = 1536
+    decoder_recycle_after: Annotated[int, Field(ge=1)] = 200
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+
+
+class Faces(_Section):
+    """How faces are found and which are good enough to judge."""
+
+    detect_long_side: Annotated[int, Field(ge=160)] = 640
+    min_detect_px: Annotated[int, Field(ge=12)] = 30
+    """Smallest face MTCNN looks for, in pixels of the reduced frame."""
+    detector_confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
+    max_faces_per_frame: Annotated[int, Field(ge=1)] = 8
+    max_crops: Annotated[int, Field(ge=1)] = 512
+    """Crops kept of one object (the largest faces' first): bounds memory."""
+    min_face_px: Annotated[int, Field(ge=1)] = 36
+    """Smaller faces, in displayed pixels (box height), are `face_too_small`."""
+    min_brightness: Annotated[float, Field(ge=0, le=255)] = 18.0
+    """Mean luma of a crop below this is `too_dark`."""
+    min_sharpness: Annotated[float, Field(ge=0)] = 4.0
+    """Variance of the Laplacian of the crop's luma below this is `too_blurry`."""
+
+
+class Pools(_Section):
+    """Actors per stage; None sizes a pool from the resources that Ray reports."""
+
+    crop_actors: Annotated[int, Field(ge=1)] | None = None
+    embed_actors: Annotated[int, Field(ge=1)] | None = None
+    embed_batch_objects: Annotated[int, Field(ge=1)] = 4
+    embed_micro_batch_frames: Annotated[int, Field(ge=1)] = 64
+    judge_batch_objects: Annotated[int, Field(ge=1)] = 32
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows_per_file: Annotated[int, Field(ge=1)] = 256
+    """Reports written per Parquet file: fewer is safer against kills, more is faster to read."""
+
+
+class Settings(BaseSettings):
+    """All settings of a scan."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DFD_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    checkpoint: str = "default"
+    """Name of a shipped detector, or a directory with card.json and model.safetensors."""
+    select: Select = Select()
+    storage: Storage = Storage()
+    sampling: Sampling = Sampling()
+    limits: Limits = Limits()
+    faces: Faces = Faces()
+    pools: Pools = Pools()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leave flags to `load`, which lays them over environment and file."""
+        return (init_settings, env_settings)
+
+
+def load(flags: dict[str, Any] | None = None, config: Path | None = None) -> Settings:
+    """Return the settings of flags over environment over the TOML file over defaults.
+
+    Args:
+        flags: Nested keys given on the command line, e.g. `{"sampling": {"coverage": "quick"}}`;
+            None values count as not given.
+        config: TOML file; `dfd.toml` in the working directory when None and present.
+
+    Raises:
+        UsageError: A key is unknown or a value is not allowed; names key, value and rule.
+    """
+    path = config or Path("dfd.toml")
+    given: dict[str, Any] = {}
+    if config is not None and not path.is_file():
+        raise UsageError(f"No settings file at {path}; give --config an existing TOML file.")
+    if path.is_file():
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    # Environment lies between file and flags, so it is read here and laid over the file by hand.
+    try:
+        known = set(Settings.model_fields)
+        unknown = [
+            name
+            for name in os.environ
+            if name.startswith("DFD_") and name[4:].split("__")[0].lower() not in known
+        ]
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]} is not a setting; allowed first parts after DFD_ are "
+                f"{', '.join(sorted(k.upper() for k in known))}."
+            )
+        merged = _merge(_merge(given, _environment()), _drop_none(flags or {}))
+        return Settings(**merged)
+    except ValidationError as error:
+        raise UsageError(_explain(error)) from None
+
+
+def _environment() -> dict[str, Any]:
+    """Return what DFD_ variables set, nested as the settings are."""
+    found: dict[str, Any] = {}
+    for name, value in os.environ.items():
+        if not name.startswith("DFD_"):
+            continue
+        *parents, leaf = name[4:].lower().split("__")
+        node = found
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        is_list = parents == ["select"] and leaf in {"include", "exclude"}
+        node[leaf] = [part for part in value.split(",") if part] if is_list else value
+    return found
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(under)
+    for key, value in over.items():
+        below = result.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        result[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _drop_none(flags: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _drop_none(value) if isinstance(value, dict) else value
+        for key, value in flags.items()
+        if value is not None
+    }
+
+
+def _explain(error: ValidationError) -> str:
+    """Return one sentence per wrong key: its name, the value given, and what is allowed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key} = {item['input']!r}: there is no such setting.")
+        else:
+            lines.append(f"{key} = {item['input']!r} is not allowed: {item['msg']}.")
+    return "\n".join(lines)

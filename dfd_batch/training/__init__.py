@@ -1,0 +1,1 @@
+"""From genuine media to a checkpoint: data, forge, fit, evaluate."""
