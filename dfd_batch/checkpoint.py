@@ -72,6 +72,18 @@ class Thresholds(_Part):
     manipulated: Probability = 0.85
 
 
+class Pooling(_Part):
+    """From a track's frame logits to one logit (see `judge.pool`)."""
+
+    strategy: Literal["top", "mean", "max", "confident"] = "top"
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """With `top`, the share of the most suspicious frames that is averaged …"""
+    min_frames: Annotated[int, Field(ge=1)] = 32
+    """… but never fewer than these: one odd frame is no evidence."""
+    clip_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the temporal head's clip logit in the logit of each of its frames."""
+
+
 class DataSource(_Part):
     """One part of the training data."""
 
@@ -119,6 +131,7 @@ class ModelCard(_Part):
     image_calibration: Calibration = Calibration()
     video_calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
+    pooling: Pooling = Pooling()
     training: Training = Training()
     metrics: tuple[Metric, ...] = ()
     limitations: tuple[str, ...] = ()
@@ -224,6 +237,7 @@ def detector_id(card: ModelCard, *plans: BaseModel) -> str:
             card.video_calibration.model_dump(mode="json"),
         ],
         "thresholds": card.thresholds.model_dump(mode="json"),
+        "pooling": card.pooling.model_dump(mode="json"),
         "plans": [plan.model_dump(mode="json") for plan in plans],
     }
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dfd_batch.outcomes import UsageError
 
@@ -110,16 +109,12 @@ class Pools(_Section):
     embed_micro_batch_frames: Annotated[int, Field(ge=1)] = 64
     judge_batch_objects: Annotated[int, Field(ge=1)] = 32
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    rows_per_file: Annotated[int, Field(ge=1)] = 256
-    """Reports written per Parquet file: fewer is safer against kills, more is faster to read."""
+    rows_per_file: Annotated[int, Field(ge=1)] | None = None
+    """Verdicts per Parquet file; None: about a hundred files per run, 8 to 512 rows each."""
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """All settings of a scan."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="DFD_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
 
     checkpoint: str = "default"
     """Name of a shipped detector, or a directory with card.json and model.safetensors."""
@@ -129,18 +124,6 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     faces: Faces = Faces()
     pools: Pools = Pools()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leave flags to `load`, which lays them over environment and file."""
-        return (init_settings, env_settings)
 
 
 def load(flags: dict[str, Any] | None = None, config: Path | None = None) -> Settings:
@@ -163,20 +146,8 @@ def load(flags: dict[str, Any] | None = None, config: Path | None = None) -> Set
             given = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}.") from None
-    # Environment lies between file and flags, so it is read here and laid over the file by hand.
+    merged = _merge(_merge(given, _environment()), _drop_none(flags or {}))
     try:
-        known = set(Settings.model_fields)
-        unknown = [
-            name
-            for name in os.environ
-            if name.startswith("DFD_") and name[4:].split("__")[0].lower() not in known
-        ]
-        if unknown:
-            raise UsageError(
-                f"{unknown[0]} is not a setting; allowed first parts after DFD_ are "
-                f"{', '.join(sorted(k.upper() for k in known))}."
-            )
-        merged = _merge(_merge(given, _environment()), _drop_none(flags or {}))
         return Settings(**merged)
     except ValidationError as error:
         raise UsageError(_explain(error)) from None
@@ -189,6 +160,9 @@ def _environment() -> dict[str, Any]:
         if not name.startswith("DFD_"):
             continue
         *parents, leaf = name[4:].lower().split("__")
+        if (parents or [leaf])[0] not in Settings.model_fields:
+            known = ", ".join(f"DFD_{key.upper()}" for key in Settings.model_fields)
+            raise UsageError(f"{name} is not a setting; those begin with {known}.")
         node = found
         for parent in parents:
             node = node.setdefault(parent, {})

@@ -1,0 +1,158 @@
+"""Frame encoder: a face crop in, a feature vector and the crop's own logit out.
+
+Any timm backbone by name, pooled over its last feature map, so that D is small (512 for VGG, not
+4096) and the map stays at hand for heat maps. One linear layer gives one logit (sigmoid) or one
+per class (softmax).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dfd_batch.checkpoint import Architecture, Checkpoint, Preprocessing
+from dfd_batch.outcomes import UsageError
+
+
+class FrameEncoder(nn.Module):
+    """A timm backbone with global average pooling and a linear head.
+
+    Raises:
+        UsageError: timm knows no such model.
+    """
+
+    def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not timm.is_model(architecture.encoder):
+            raise UsageError(
+                f"timm has no model {architecture.encoder!r}; try mobilenetv2_100, resnet50, "
+                "legacy_xception, efficientnet_b4 or another of timm.list_models()."
+            )
+        backbone: Any = timm.create_model(architecture.encoder, pretrained=False, num_classes=0)
+        if hasattr(backbone, "pre_logits"):
+            backbone.pre_logits = nn.Identity()  # VGG: 100 M parameters that we do not use
+        self.backbone = backbone
+        self.feature_dim: int = backbone.num_features
+        self.dropout = nn.Dropout(dropout)
+        n_logits = 1 if architecture.output == "sigmoid" else len(architecture.classes)
+        self.head = nn.Linear(self.feature_dim, n_logits)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Return the last feature map (N, D, h, w) of normalised crops (N, 3, S, S)."""
+        backbone: Any = self.backbone
+        features: Tensor = backbone.forward_features(x)
+        return features
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, D) and logits (N, n_logits) of normalised crops (N, 3, S, S)."""
+        pooled = self.feature_map(x).mean(dim=(2, 3))
+        return pooled, self.head(self.dropout(pooled))
+
+
+def manipulated_logit(logits: Tensor, architecture: Architecture) -> Tensor:
+    """Return the log-odds of manipulation (N,) from the head's logits (N, n_logits)."""
+    if architecture.output == "sigmoid":
+        return logits[:, 0]
+    return torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]
+
+
+def normalise(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return float crops (N, 3, S, S), channels_last, of uint8 crops (N, S, S, 3) RGB."""
+    mean = torch.tensor(preprocessing.mean, device=crops.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocessing.std, device=crops.device).view(1, 3, 1, 1) * 255
+    return (crops.permute(0, 3, 1, 2).float() - mean) / std
+
+
+class Embedder:
+    """Runs a checkpoint's frame encoder over crops: bfloat16, channels_last, micro-batched.
+
+    Args:
+        checkpoint: The detector.
+        device: "cpu" or "cuda".
+        micro_batch_frames: Crops per forward pass.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str, micro_batch_frames: int = 64) -> None:
+        self._card = checkpoint.card
+        self._device = torch.device(device)
+        self._micro_batch = micro_batch_frames
+        encoder = FrameEncoder(self._card.architecture)
+        load_part(encoder, checkpoint, "encoder")
+        self._encoder = encoder.eval().to(self._device).to(memory_format=torch.channels_last)
+        self.feature_dim = encoder.feature_dim
+
+    @torch.inference_mode()
+    def __call__(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Return features float16 (K, D) and log-odds of manipulation (K,) of crops (K, S, S, 3).
+
+        Crops of another size than the checkpoint's are a bug upstream and raise ValueError.
+        """
+        size = self._card.preprocessing.crop_size
+        if len(crops) and crops.shape[1:] != (size, size, 3):
+            raise ValueError(f"crops are {crops.shape[1:]}, the checkpoint wants {(size, size, 3)}")
+        features = np.empty((len(crops), self.feature_dim), np.float16)
+        logits = np.empty(len(crops), np.float32)
+        for start in range(0, len(crops), self._micro_batch):
+            part = slice(start, start + self._micro_batch)
+            features[part], logits[part] = self._forward(crops[part])
+        return features, logits
+
+    def _forward(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        batch = torch.tensor(crops)  # copies: Arrow buffers are read-only
+        if self._device.type == "cuda":
+            batch = batch.pin_memory().to(self._device, non_blocking=True)
+        with torch.autocast(self._device.type, torch.bfloat16):
+            vectors, logits = self._encoder(normalise(batch, self._card.preprocessing))
+        odds = manipulated_logit(logits.float(), self._card.architecture)
+        widest = torch.finfo(torch.float16).max
+        vectors = vectors.float().clamp(-widest, widest)
+        return vectors.half().cpu().numpy(), odds.cpu().numpy()
+
+
+def load_part(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+    """Load one part of a checkpoint into a module.
+
+    Raises:
+        UsageError: The weights do not fit the card's architecture.
+    """
+    state = {name: torch.from_numpy(array) for name, array in checkpoint.part(prefix).items()}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(
+            f"The {prefix} weights of detector {checkpoint.card.name!r} do not fit its card: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from None
+
+
+def load_imagenet(encoder: FrameEncoder, path: Path) -> None:
+    """Load torchvision-named MobileNetV2 ImageNet weights into a `mobilenetv2_100` encoder.
+
+    Both libraries order the layers alike, so names are matched by position. The file's BatchNorm
+    was made for eps 1e-3; adding the difference to the variances gives the same function with the
+    default 1e-5.
+    """
+    order = [
+        name
+        for name in torchvision.models.mobilenet_v2().state_dict()
+        if name.startswith("features.")
+    ]
+    given = safetensors.torch.load_file(path)
+    target = encoder.backbone.state_dict()
+    if len(order) != len(target):
+        raise UsageError(f"{path} holds MobileNetV2 weights; the encoder is another network.")
+    state = {}
+    for name, ours in zip(order, target, strict=True):
+        tensor = given[name]
+        if tensor.shape != target[ours].shape:
+            raise UsageError(f"{path}: {name} is {tuple(tensor.shape)}, expected {ours}'s shape.")
+        state[ours] = tensor + (1e-3 - 1e-5) if name.endswith("running_var") else tensor
+    encoder.backbone.load_state_dict(state)

@@ -1,0 +1,73 @@
+"""From the crops' features to one logit per frame: the image path and the video path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfd_batch.checkpoint import Checkpoint
+from dfd_batch.judge.lstm import ClipScorer
+
+MAX_CLIP_FRAMES = 32
+"""Longer runs are cut: the head was trained on 16 to 32 frames."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """One object's crops after the encoder, ordered by (clip, track, time)."""
+
+    media: str
+    vectors: NDArray[np.float16]  # (K, D)
+    frame_logits: NDArray[np.float32]  # (K,) the encoder's own log-odds
+    tracks: NDArray[np.int32]  # (K,)
+    clips: NDArray[np.int32]  # (K,)
+
+
+class FrameJudge:
+    """Gives every crop its log-odds of manipulation: the CNN's for images, the LSTM's for clips.
+
+    Args:
+        checkpoint: The detector; with `temporal = "none"` videos go the image way too.
+        device: "cpu" or "cuda".
+        feature_dim: D.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str, feature_dim: int) -> None:
+        self._clip_weight = checkpoint.card.pooling.clip_weight
+        self._scorer = (
+            None
+            if checkpoint.card.architecture.temporal == "none"
+            else ClipScorer(checkpoint, device, feature_dim)
+        )
+
+    def __call__(self, objects: Sequence[Features]) -> list[NDArray[np.float32]]:
+        """Return (K,) logits for each object; the clips of all objects share one forward pass."""
+        logits = [item.frame_logits.copy() for item in objects]
+        if self._scorer is None:
+            return logits
+        places: list[tuple[int, NDArray[np.intp]]] = []
+        for i, item in enumerate(objects):
+            if item.media == "video":
+                places += [(i, at) for at in clip_runs(item.tracks, item.clips)]
+        scored = self._scorer([objects[i].vectors[at] for i, at in places])
+        weight = self._clip_weight
+        for (i, at), (clip_logit, frame_logits) in zip(places, scored, strict=True):
+            logits[i][at] = weight * clip_logit + (1 - weight) * frame_logits
+        return logits
+
+
+def clip_runs(tracks: NDArray[np.int32], clips: NDArray[np.int32]) -> list[NDArray[np.intp]]:
+    """Return the indices of each (track, clip), cut into runs of at most 32 frames of like length.
+
+    Args:
+        tracks: (K,).
+        clips: (K,).
+    """
+    runs = []
+    for track, clip in np.unique(np.stack([tracks, clips], 1), axis=0):
+        at = np.flatnonzero((tracks == track) & (clips == clip))
+        runs += np.array_split(at, -(-len(at) // MAX_CLIP_FRAMES))
+    return runs

@@ -1,0 +1,82 @@
+"""From probabilities over time to the stretches that look manipulated.
+
+Smooth (median of 5), switch on at 0.6 and off at 0.4, join what is less than 0.5 s apart, drop
+what is shorter than 0.3 s. Only what was looked at can be in a segment: it never spans the gap
+between two clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ON, OFF = 0.6, 0.4
+MEDIAN_FRAMES = 5
+MERGE_GAP_S = 0.5
+MIN_LENGTH_S = 0.3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A half-open stretch [start_s, end_s) and the mean probability inside it."""
+
+    start_s: float
+    end_s: float
+    probability: float
+
+
+def find_segments(
+    times_s: NDArray[np.float64], probabilities: NDArray[np.floating], frame_s: float
+) -> list[Segment]:
+    """Return the suspicious segments of one track, in time order, not overlapping.
+
+    Args:
+        times_s: (T,) increasing presentation times.
+        probabilities: (T,) calibrated frame probabilities.
+        frame_s: Duration of one frame; the last frame of a segment ends that much later.
+    """
+    if len(times_s) == 0:
+        return []
+    half = MEDIAN_FRAMES // 2
+    padded = np.pad(np.asarray(probabilities, np.float64), half, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_FRAMES), axis=1)
+    runs = _runs(smooth, _breaks(times_s, frame_s))
+    merged: list[tuple[int, int]] = []
+    for first, last in runs:
+        if merged and times_s[first] - (times_s[merged[-1][1]] + frame_s) < MERGE_GAP_S:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    segments = [
+        Segment(
+            float(times_s[first]),
+            float(times_s[last] + frame_s),
+            float(np.mean(probabilities[first : last + 1])),
+        )
+        for first, last in merged
+    ]
+    # half a frame of tolerance: 0.3 s at 10 fps is 3 frames, give or take rounding
+    return [s for s in segments if s.end_s - s.start_s >= MIN_LENGTH_S - frame_s / 2]
+
+
+def _breaks(times_s: NDArray[np.float64], frame_s: float) -> NDArray[np.bool_]:
+    """Return (T,) True where a frame does not follow its predecessor."""
+    gaps = np.diff(times_s, prepend=times_s[0])
+    return gaps > max(MERGE_GAP_S, 2 * frame_s)
+
+
+def _runs(smooth: NDArray[np.float64], starts_anew: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return (first, last) indices where the hysteresis is on."""
+    runs: list[tuple[int, int]] = []
+    on = False
+    for i, value in enumerate(smooth):
+        on = value >= ON if (starts_anew[i] or not on) else value > OFF
+        if not on:
+            continue
+        if runs and runs[-1][1] == i - 1 and not starts_anew[i]:
+            runs[-1] = (runs[-1][0], i)
+        else:
+            runs.append((i, i))
+    return runs

@@ -1,0 +1,224 @@
+"""The scan: plan, then one Ray Data chain from URIs to Parquet, then the reconciliation.
+
+The same chain runs on a laptop and on a cluster; only pool sizes and the device of the network
+stages follow the resources that Ray reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from dfd_batch import checkpoint as checkpoints
+from dfd_batch import storage as stores
+from dfd_batch.catalog.listing import listing
+from dfd_batch.catalog.plan import Plan, plan, read_ledger
+from dfd_batch.outcomes import UsageError
+from dfd_batch.reports.write import reports_uri
+from dfd_batch.runs import Run, RunResult, close_run, open_run
+from dfd_batch.settings import Settings
+from dfd_batch.stages import Crop, Embed, Judge, RunContext, Write
+
+ACTOR_CPUS = 0.9
+"""Below 1, so that reading and writing tasks always find a slot beside full actor pools: two-CPU
+runs stall otherwise."""
+TASK_CPUS = 0.1
+CROP_SHARE = 0.6
+"""Share of the CPUs that decode and crop when the networks run on CPUs as well: both stages then
+take about as long per object (MobileNetV2 on 4 clips of 16 frames)."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; counts are of rows that are safely on storage."""
+
+    n_total: int
+    n_done: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class PoolSizes:
+    """Actors of the two heavy stages and what each GPU actor takes."""
+
+    crop: int
+    embed: int
+    gpus_per_embed: float
+
+
+def make_plan(source: str, out: str, settings: Settings, limit: int | None = None) -> Plan:
+    """Return what a scan of `source` would do; starts no Ray.
+
+    Raises:
+        UsageError: The source, the output or the checkpoint cannot be used.
+    """
+    card = checkpoints.load_card(settings.checkpoint)
+    detector = checkpoints.detector_id(card, settings.sampling, settings.faces)
+    ledger = read_ledger(reports_uri(out), settings.storage)
+    objects = listing(source, settings.select, settings.storage, exclude_under=out)
+    return plan(objects, ledger, detector, settings.limits.max_attempts, limit=limit)
+
+
+def scan(
+    source: str,
+    out: str,
+    settings: Settings,
+    *,
+    address: str | None = None,
+    limit: int | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Judge every object of `source` that `out` holds no verdict of, and return the account.
+
+    Args:
+        source: Folder, s3:// prefix, object, manifest file or S3 Inventory manifest.
+        out: Folder or s3:// prefix for `reports/` and `runs/`.
+        settings: Validated settings.
+        address: Ray cluster to join; None: `RAY_ADDRESS`, else a local Ray of this process.
+        limit: At most so many objects.
+        on_plan: Told the plan before Ray starts.
+        on_progress: Told after every written file.
+
+    Raises:
+        UsageError: The source, the output or the checkpoint cannot be used.
+    """
+    began = time.monotonic()
+    found = make_plan(source, out, settings, limit)
+    if on_plan:
+        on_plan(found)
+    checkpoint = checkpoints.load(settings.checkpoint)
+    started_at = datetime.now(UTC)
+    run = Run(f"{started_at:%Y%m%dT%H%M%S}-{found.digest[:8]}", out, started_at)
+    open_run(run, found.table, source, settings, checkpoint.card, found.detector_id)
+    if found.table.num_rows:
+        own_ray = _start_ray(address)
+        try:
+            context = RunContext(
+                settings, out, run.run_id, found.detector_id, run.scan_date, ray.put(checkpoint)
+            )
+            _run_chain(_chain(run, context, found.table.num_rows), found, began, on_progress)
+        finally:
+            if own_ray:
+                ray.shutdown()
+    elapsed_s = time.monotonic() - began
+    counts = found.counts()
+    return close_run(run, found.table, counts, found.detector_id, elapsed_s, settings.storage)
+
+
+def _chain(run: Run, context: RunContext, n_rows: int) -> Dataset:
+    """Return the whole data path, one line per stage."""
+    settings = context.settings
+    pools = settings.pools
+    sizes = pool_sizes(settings, ray.cluster_resources())
+    per_file = pools.rows_per_file or rows_per_file(n_rows)
+    filesystem, path = stores.filesystem(run.manifest_uri, settings.storage)
+    small: dict[str, Any] = {"num_cpus": TASK_CPUS}
+    on_gpu: dict[str, Any] = {"num_cpus": ACTOR_CPUS, "num_gpus": sizes.gpus_per_embed}
+    given: dict[str, Any] = {"batch_format": "pyarrow", "fn_constructor_args": (context,)}
+    return (
+        ray.data.read_parquet(path, filesystem=filesystem, ray_remote_args=small)
+        .repartition(target_num_rows_per_block=1)  # a one-file manifest is one block otherwise
+        .map_batches(Crop, batch_size=1, compute=_pool(sizes.crop), num_cpus=ACTOR_CPUS, **given)
+        .map_batches(
+            Embed,
+            batch_size=pools.embed_batch_objects,
+            compute=_pool(sizes.embed),
+            **on_gpu,
+            **given,
+        )
+        .map_batches(
+            Judge, batch_size=pools.judge_batch_objects, compute=_pool(1), **small, **given
+        )
+        .map_batches(Write, batch_size=per_file, compute=_pool(1), **small, **given)
+    )
+
+
+def _pool(size: int) -> ActorPoolStrategy:
+    """Return a pool of fixed size: autoscaled ones ramp slowly or starve the GPU."""
+    return ActorPoolStrategy(size=size)
+
+
+def pool_sizes(settings: Settings, resources: dict[str, float]) -> PoolSizes:
+    """Return pool sizes for a cluster's resources, unless the settings fix them.
+
+    With GPUs: one Embed actor each, every CPU crops. Without: crop and embed share the CPUs.
+    """
+    cpus = max(1, int(resources.get("CPU", 1)))
+    gpus = 0 if settings.pools.device == "cpu" else int(resources.get("GPU", 0))
+    if settings.pools.device == "cuda" and not gpus:
+        raise UsageError("pools.device = 'cuda', but Ray reports no GPU; use 'auto' or 'cpu'.")
+    if gpus:
+        crop, embed = max(1, cpus - gpus), gpus
+    else:
+        crop = max(1, round(cpus * CROP_SHARE))
+        embed = max(1, cpus - crop)
+    pools = settings.pools
+    return PoolSizes(pools.crop_actors or crop, pools.embed_actors or embed, 1.0 if gpus else 0.0)
+
+
+def rows_per_file(n_rows: int) -> int:
+    """Return how many verdicts share a file: about a hundred files, 8 to 512 rows each.
+
+    Small files lose little to a kill and show progress; large archives want fewer of them.
+    """
+    return min(512, max(8, n_rows // 100))
+
+
+def _run_chain(
+    chain: Dataset, found: Plan, began: float, on_progress: Callable[[Progress], None] | None
+) -> None:
+    """Drive the chain to its end, counting what has been written."""
+    outcomes: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
+    total = found.table.num_rows
+    if on_progress:
+        on_progress(Progress(total, elapsed_s=time.monotonic() - began))
+    for written in chain.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        outcomes.update(written.column("outcome").to_pylist())
+        verdicts.update(v for v in written.column("verdict").to_pylist() if v is not None)
+        if on_progress:
+            elapsed_s = time.monotonic() - began
+            n_done = sum(outcomes.values())
+            on_progress(Progress(total, n_done, dict(outcomes), dict(verdicts), elapsed_s))
+
+
+def _start_ray(address: str | None) -> bool:
+    """Join a cluster or start a local Ray; returns whether it is ours to shut down."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    target = address or os.environ.get("RAY_ADDRESS")
+    if started and target:
+        try:
+            ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError) as error:
+            raise UsageError(f"No Ray cluster answers at {target!r}: {error}") from None
+    elif started:
+        # "local", or a stale address file of another Ray would be joined; loopback only
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = 0  # what reaches Ray is a bug and is loud
+    with suppress(AttributeError):
+        context.print_on_execution_start = False
+    return started

@@ -1,0 +1,266 @@
+"""The stages that Ray runs, in the order of the data: Crop, Embed, Judge, Write.
+
+Each is a plain class: `__init__` loads, `__call__` takes a batch and gives a batch of the next
+schema, row for row. `Crop` is the one place where an object's fault becomes its outcome; `Judge`
+is the one place where report rows are made.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from dfd_batch import __version__
+from dfd_batch.checkpoint import Checkpoint
+from dfd_batch.decode.cell import Cell
+from dfd_batch.decode.fetch import Fetcher
+from dfd_batch.faces.cropper import FaceCropper, ObjectFaces
+from dfd_batch.features.cnn import Embedder
+from dfd_batch.judge.decide import Evidence, decide
+from dfd_batch.judge.frames import Features, FrameJudge
+from dfd_batch.outcomes import MediaFault, Outcome
+from dfd_batch.reports.write import write_rows
+from dfd_batch.schema import CROPPED, EMBEDDED, REPORT, Clip, Decoded, FaceCrops, Probe
+from dfd_batch.settings import Settings
+
+log = logging.getLogger("dfd_batch")
+MAX_MESSAGE = 300
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every stage of one run knows; small enough to travel with each actor."""
+
+    settings: Settings
+    out: str
+    run_id: str
+    detector_id: str
+    scan_date: date
+    checkpoint: Any  # ray.ObjectRef[Checkpoint], or the Checkpoint itself
+
+    def detector(self) -> Checkpoint:
+        """Return the checkpoint, fetched once per process."""
+        held = self.checkpoint
+        found: Checkpoint = held if isinstance(held, Checkpoint) else ray.get(held)
+        return found
+
+
+def pick_device(settings: Settings) -> str:
+    """Return the device of the network stages: what was asked for, else a GPU if there is one."""
+    asked = settings.pools.device
+    if asked != "auto":
+        return asked
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Crop:
+    """Manifest rows to cropped rows: fetch, decode, find faces, track, crop."""
+
+    def __init__(self, context: RunContext) -> None:
+        torch.set_num_threads(1)  # one process per core
+        settings = context.settings
+        self._sampling = settings.sampling
+        self._fetcher = Fetcher(settings.storage, settings.limits)
+        self._cell = Cell(settings.limits)
+        self._cropper = FaceCropper(settings.faces, context.detector().card.preprocessing)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return `schema.CROPPED` rows; never raises for what an object holds."""
+        return pa.Table.from_pylist([self._row(r) for r in batch.to_pylist()], schema=CROPPED)
+
+    def _row(self, manifest: Row) -> Row:
+        row: Row = {**manifest, "n_crops": 0, "crops": b""}
+        try:
+            row |= _crop_columns(self._look(manifest, row))
+        except MediaFault as fault:
+            row |= _fault(fault.outcome, fault.kind, fault.message)
+        except Exception as error:
+            # Not foreseen, so loud in the log; but one strange object must not end the scan of a
+            # million others. `crashed` is retryable, so a passing cause gets another attempt.
+            log.error("%s: %s", manifest["uri"], traceback.format_exc())
+            row |= _fault(Outcome.CRASHED, type(error).__name__, f"{manifest['uri']}: {error}")
+        return row
+
+    def _look(self, manifest: Row, row: Row) -> FaceCrops:
+        """Return the object's faces; fills `row` with what is known even when this raises."""
+        faces: ObjectFaces | None = None
+        face_s = 0.0
+        keys = ("uri", "etag", "version_id", "size_bytes")
+        with self._fetcher.fetch(*(manifest[key] for key in keys)) as fetched:
+            row |= {"bytes_read": fetched.bytes_read, "fetch_ms": fetched.fetch_ms}
+            for item in self._cell.decode(fetched.path, self._sampling):
+                started = time.perf_counter()
+                match item:
+                    case Probe():
+                        row |= _probe_columns(item)
+                        faces = self._cropper.start(item)
+                    case Clip() if faces is not None:
+                        faces.add(item)
+                    case Decoded():
+                        row |= _account_columns(item)
+                face_s += time.perf_counter() - started
+                row["face_ms"] = 1000 * face_s
+        if faces is None:
+            raise ValueError("the decoder answered without a probe")
+        started = time.perf_counter()
+        try:
+            return faces.finish()
+        finally:
+            row["face_ms"] = 1000 * (face_s + time.perf_counter() - started)
+
+
+class Embed:
+    """Cropped rows to embedded rows: the crops of a batch joined, through the CNN, split again."""
+
+    def __init__(self, context: RunContext) -> None:
+        device = pick_device(context.settings)
+        if device == "cpu":
+            torch.set_num_threads(1)
+        checkpoint = context.detector()
+        self._size = checkpoint.card.preprocessing.crop_size
+        self._embedder = Embedder(
+            checkpoint, device, context.settings.pools.embed_micro_batch_frames
+        )
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return `schema.EMBEDDED` rows; rows without crops pass through."""
+        counts = batch.column("n_crops").to_numpy()
+        shape = (-1, self._size, self._size, 3)
+        crops = [
+            np.frombuffer(blob.as_buffer(), np.uint8).reshape(shape)
+            for blob in batch.column("crops")
+            if len(blob.as_buffer())
+        ]
+        started = time.perf_counter()
+        joined = np.concatenate(crops) if crops else np.empty((0, *shape[1:]), np.uint8)
+        vectors, logits = self._embedder(joined)
+        per_crop_ms = 1000 * (time.perf_counter() - started) / max(1, len(joined))
+        ends = np.cumsum(counts)
+        rows = batch.drop_columns(["crops"]).to_pylist()
+        for row, n, end in zip(rows, counts, ends, strict=True):
+            part = slice(int(end - n), int(end))
+            row["features"] = vectors[part].tobytes()
+            row["frame_logit"] = logits[part].tolist()
+            row["embed_ms"] = per_crop_ms * int(n)
+        return pa.Table.from_pylist(rows, schema=EMBEDDED)
+
+
+class Judge:
+    """Embedded rows to report rows: the only place where these are made, failed ones too."""
+
+    def __init__(self, context: RunContext) -> None:
+        device = pick_device(context.settings)
+        if device == "cpu":
+            torch.set_num_threads(1)
+        checkpoint = context.detector()
+        self._card = checkpoint.card
+        feature_dim = int(checkpoint.weights["encoder.head.weight"].shape[1])
+        self._feature_dim = feature_dim
+        self._judge = FrameJudge(checkpoint, device, feature_dim)
+        self._provenance = {
+            "detector_id": context.detector_id,
+            "detector": f"{self._card.name} {self._card.version}",
+            "weights_sha256": self._card.weights_sha256,
+            "package_version": __version__,
+            "run_id": context.run_id,
+        }
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return `schema.REPORT` rows."""
+        rows = batch.to_pylist()
+        started = time.perf_counter()
+        for row in rows:
+            if row["outcome"] is None and not self._is_finite(row):
+                message = f"{row['uri']}: the network gave numbers that are not finite."
+                row.update(_fault(Outcome.CRASHED, "not_finite", message))
+        judged = [row for row in rows if row["outcome"] is None]
+        logits = self._judge([self._features(row) for row in judged])
+        for row, own in zip(judged, logits, strict=True):
+            row.update(outcome=Outcome.SCORED.value, **decide(_evidence(row, own), self._card))
+        judge_ms = 1000 * (time.perf_counter() - started) / max(1, len(judged))
+        for row in rows:
+            row.update(self._provenance, scanned_at=datetime.now(UTC))
+            row["judge_ms"] = judge_ms if row["outcome"] == Outcome.SCORED else 0.0
+        report = [{name: row.get(name) for name in REPORT.names} for row in rows]
+        return pa.Table.from_pylist(report, schema=REPORT)
+
+    def _features(self, row: Row) -> Features:
+        return Features(
+            media=row["media"],
+            vectors=np.frombuffer(row["features"], np.float16).reshape(-1, self._feature_dim),
+            frame_logits=np.array(row["frame_logit"], np.float32),
+            tracks=np.array(row["crop_track"], np.int32),
+            clips=np.array(row["crop_clip"], np.int32),
+        )
+
+    @staticmethod
+    def _is_finite(row: Row) -> bool:
+        vectors = np.frombuffer(row["features"], np.float16)
+        return bool(np.isfinite(vectors).all() and np.isfinite(row["frame_logit"]).all())
+
+
+class Write:
+    """Report rows to a Parquet file; gives back only what the driver counts."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return the (media_id, outcome, verdict) of rows that are now safely written."""
+        own = self._context
+        write_rows(batch, own.out, own.scan_date, own.run_id, own.settings.storage)
+        return batch.select(["media_id", "outcome", "verdict"])
+
+
+def _fault(outcome: Outcome, kind: str, message: str) -> Row:
+    return {
+        "outcome": outcome.value,
+        "error_kind": kind,
+        "error_message": message[:MAX_MESSAGE],
+        "n_crops": 0,
+        "crops": b"",
+    }
+
+
+def _probe_columns(probe: Probe) -> Row:
+    names = ("media", "container", "codec", "duration_s", "fps", "width", "height")
+    return {name: getattr(probe, name) for name in (*names, "rotation", "has_audio")}
+
+
+def _account_columns(decoded: Decoded) -> Row:
+    names = ("n_clips", "n_frames_decoded", "n_frames_used", "n_frames_repeated")
+    return {name: getattr(decoded, name) for name in (*names, "truncated", "decode_ms")}
+
+
+def _crop_columns(found: FaceCrops) -> Row:
+    return {
+        "n_faces": found.n_faces,
+        "n_crops": len(found),
+        "crops": found.crops.tobytes(),
+        "crop_time_s": found.times_s.tolist(),
+        "crop_track": found.tracks.tolist(),
+        "crop_clip": found.clips.tolist(),
+        "crop_box": found.boxes.tolist(),
+        "crop_landmarks": found.landmarks.reshape(len(found), -1).tolist(),
+    }
+
+
+def _evidence(row: Row, logits: Any) -> Evidence:
+    return Evidence(
+        media=row["media"],
+        fps=row["fps"],
+        times_s=np.array(row["crop_time_s"], np.float64),
+        tracks=np.array(row["crop_track"], np.int32),
+        boxes=np.array(row["crop_box"], np.float32),
+        logits=logits,
+    )

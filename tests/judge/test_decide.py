@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from dfd_batch.checkpoint import Architecture, Calibration, Checkpoint, ModelCard
+from dfd_batch.judge.decide import Evidence, band, decide
+from dfd_batch.judge.frames import Features, FrameJudge, clip_runs
+from dfd_batch.judge.lstm import TemporalHead
+from dfd_batch.outcomes import Verdict
+
+CARD = ModelCard(name="test", version="1", description="")
+
+
+def evidence(logits, tracks=None, media="video"):
+    n = len(logits)
+    return Evidence(
+        media=media,
+        fps=25.0 if media == "video" else None,
+        times_s=np.arange(n) / 25.0,
+        tracks=np.array(tracks if tracks is not None else [0] * n, np.int32),
+        boxes=np.tile(np.array([[0, 0, 10, 10]], np.float32), (n, 1)),
+        logits=np.array(logits, np.float32),
+    )
+
+
+def test_a_clearly_manipulated_face_among_genuine_ones_is_found():
+    told = decide(
+        evidence([-5.0] * 64 + [6.0] * 64 + [-4.0] * 64, [0] * 64 + [1] * 64 + [2] * 64), CARD
+    )
+    assert told["verdict"] == "manipulated"
+    assert told["integrity"] == pytest.approx(1 - told["probability"])
+    assert [face["track"] for face in told["faces"]][0] == 1
+    assert {s["track"] for s in told["segments"]} == {1}
+    assert len(told["timeline"]) == told["n_frames_scored"] == 192
+
+
+def test_more_genuine_faces_do_not_make_an_object_suspicious():
+    one = decide(evidence([-3.0] * 16), CARD)
+    eight = decide(evidence([-3.0] * 128, sorted(list(range(8)) * 16)), CARD)
+    assert eight["probability"] == pytest.approx(one["probability"])
+
+
+def test_an_image_has_no_timeline_and_uses_its_own_calibration():
+    card = CARD.model_copy(update={"image_calibration": Calibration(slope=2, intercept=1)})
+    told = decide(evidence([1.0], media="image"), card)
+    assert told["probability"] == pytest.approx(1 / (1 + np.exp(-3.0)))
+    assert told["timeline"] == [] and told["segments"] == []
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"),
+    [
+        (0.0, "authentic"),
+        (0.35, "inconclusive"),
+        (0.6, "suspicious"),
+        (0.85, "manipulated"),
+        (1, "manipulated"),
+    ],
+)
+def test_bands_begin_at_their_threshold(p, verdict):
+    assert band(p, CARD.thresholds) is Verdict(verdict)
+
+
+def test_runs_are_per_track_and_clip_and_at_most_32_frames():
+    tracks = np.array([0] * 70 + [1] * 5, np.int32)
+    clips = np.array([0] * 70 + [0] * 5, np.int32)
+    runs = clip_runs(tracks, clips)
+    assert sorted(len(run) for run in runs) == [5, 23, 23, 24]
+    assert sorted(np.concatenate(runs)) == list(range(75))
+
+
+@pytest.mark.parametrize("temporal", ["lstm", "gru"])
+def test_videos_go_through_the_temporal_head_and_images_do_not(temporal):
+    architecture = Architecture(temporal=temporal, hidden=8)
+    head = TemporalHead(architecture, feature_dim=6)
+    weights = {f"temporal.{k}": v.numpy() for k, v in head.state_dict().items()}
+    card = CARD.model_copy(update={"architecture": architecture})
+    judge = FrameJudge(Checkpoint(card, weights), "cpu", feature_dim=6)
+    rng = np.random.default_rng(0)
+
+    def features(media, n):
+        return Features(
+            media,
+            rng.normal(size=(n, 6)).astype(np.float16),
+            np.full(n, 7, np.float32),
+            np.zeros(n, np.int32),
+            np.zeros(n, np.int32),
+        )
+
+    image, video, empty = features("image", 1), features("video", 20), features("video", 1)
+    together = judge([image, video, empty])
+    assert together[0] == 7
+    assert not np.isclose(together[1], 7).any()
+    # batching with clips of other lengths changes nothing
+    np.testing.assert_allclose(together[1], judge([video])[0], atol=1e-5)

@@ -1,0 +1,59 @@
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfd_batch.judge.segments import find_segments
+
+FRAME_S = 0.04
+
+
+def times(n, start=0.0):
+    return start + FRAME_S * np.arange(n)
+
+
+def test_a_manipulated_stretch_becomes_one_segment_with_its_bounds():
+    p = np.full(100, 0.1)
+    p[30:60] = 0.9
+    (segment,) = find_segments(times(100), p, FRAME_S)
+    assert abs(segment.start_s - 1.2) <= FRAME_S
+    assert abs(segment.end_s - 2.4) <= FRAME_S
+    assert segment.probability > 0.85
+
+
+def test_a_flash_is_smoothed_away_and_a_short_dip_does_not_split():
+    flash = np.full(100, 0.1)
+    flash[50:52] = 0.99
+    assert find_segments(times(100), flash, FRAME_S) == []
+    dip = np.full(100, 0.9)
+    dip[50:53] = 0.1
+    assert len(find_segments(times(100), dip, FRAME_S)) == 1
+
+
+def test_a_segment_never_spans_what_was_not_looked_at():
+    t = np.concatenate([times(16), times(16, start=5.0)])
+    segments = find_segments(t, np.full(32, 0.9), FRAME_S)
+    assert [(round(s.start_s, 2), round(s.end_s, 2)) for s in segments] == [
+        (0.0, 0.64),
+        (5.0, 5.64),
+    ]
+
+
+def test_no_frames_no_segments():
+    assert find_segments(np.array([]), np.array([]), FRAME_S) == []
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=200),
+    st.lists(st.floats(0.001, 3), min_size=200, max_size=200),
+)
+def test_segments_are_ordered_disjoint_inside_the_clip_and_long_enough(p, gaps):
+    t = np.cumsum(gaps)[: len(p)]
+    segments = find_segments(t, np.array(p), FRAME_S)
+    for segment in segments:
+        assert t[0] <= segment.start_s < segment.end_s <= t[-1] + FRAME_S + 1e-9
+        assert segment.end_s - segment.start_s >= 0.3 - FRAME_S
+        assert 0 <= segment.probability <= 1
+    for earlier, later in pairwise(segments):
+        assert earlier.end_s <= later.start_s + FRAME_S

@@ -1,0 +1,55 @@
+import pytest
+
+from dfd_batch import settings
+from dfd_batch.outcomes import UsageError
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path, monkeypatch):
+    config = tmp_path / "dfd.toml"
+    config.write_text('[sampling]\ncoverage = "quick"\nstride = 2\n[limits]\nmax_attempts = 7\n')
+    monkeypatch.setenv("DFD_SAMPLING__COVERAGE", "full")
+    monkeypatch.setenv("DFD_SAMPLING__STRIDE", "3")
+    loaded = settings.load({"sampling": {"coverage": "standard", "stride": None}}, config)
+    assert loaded.sampling.coverage == "standard"
+    assert loaded.sampling.stride == 3
+    assert loaded.limits.max_attempts == 7
+    assert loaded.faces == settings.Faces()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            {"sampling": {"coverage": "quik"}},
+            ["sampling.coverage", "'quik'", "'quick', 'standard' or 'full'"],
+        ),
+        (
+            {"limits": {"max_attempts": 0}},
+            ["limits.max_attempts", "0", "greater than or equal to 1"],
+        ),
+        ({"limitz": {"max_attempts": 1}}, ["limitz", "no such setting"]),
+        ({"faces": {"min_face": 1}}, ["faces.min_face", "no such setting"]),
+    ],
+)
+def test_a_wrong_setting_is_told_by_key_value_and_rule(flags, said):
+    with pytest.raises(UsageError) as caught:
+        settings.load(flags)
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_an_unknown_variable_and_a_broken_file_are_usage_errors(tmp_path, monkeypatch):
+    config = tmp_path / "bad.toml"
+    config.write_text("[sampling\n")
+    with pytest.raises(UsageError, match="bad.toml"):
+        settings.load(config=config)
+    with pytest.raises(UsageError, match="no settings file|No settings file"):
+        settings.load(config=tmp_path / "absent.toml")
+    monkeypatch.setenv("DFD_SAMPLNG__COVERAGE", "full")
+    with pytest.raises(UsageError, match="DFD_SAMPLNG__COVERAGE"):
+        settings.load()
+
+
+def test_lists_in_the_environment_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("DFD_SELECT__EXCLUDE", "*.txt,tmp/**")
+    assert settings.load().select.exclude == ("*.txt", "tmp/**")
