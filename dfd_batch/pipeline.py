@@ -14,25 +14,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import storage as stores
+from dfd_batch.catalog.ledger import read_ledger
 from dfd_batch.catalog.listing import listing
-from dfd_batch.catalog.plan import Plan, plan, read_ledger
+from dfd_batch.catalog.plan import Plan, plan
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports.write import reports_uri
 from dfd_batch.runs import Run, RunResult, close_run, open_run
 from dfd_batch.settings import Settings
-from dfd_batch.stages import Crop, Embed, Judge, RunContext, Write
+from dfd_batch.stages import Crop, Embed, Report, RunContext
 
-ACTOR_CPUS = 0.9
-"""Below 1, so that reading and writing tasks always find a slot beside full actor pools: two-CPU
-runs stall otherwise."""
-TASK_CPUS = 0.1
+IO_CPUS = 1
+"""Ray's listing, reading and splitting tasks take a whole CPU each. A run whose actors hold every
+CPU that Ray counts therefore stands still for ever; one stays free of them."""
 CROP_SHARE = 0.6
 """Share of the CPUs that decode and crop when the networks run on CPUs as well: both stages then
 take about as long per object (MobileNetV2 on 4 clips of 16 frames)."""
@@ -51,10 +52,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class PoolSizes:
-    """Actors of the two heavy stages and what each GPU actor takes."""
+    """Actors of the two heavy stages and what each takes of what Ray counts."""
 
     crop: int
     embed: int
+    cpus_per_actor: float
     gpus_per_embed: float
 
 
@@ -66,9 +68,9 @@ def make_plan(source: str, out: str, settings: Settings, limit: int | None = Non
     """
     card = checkpoints.load_card(settings.checkpoint)
     detector = checkpoints.detector_id(card, settings.sampling, settings.faces)
-    ledger = read_ledger(reports_uri(out), settings.storage)
+    ledger = read_ledger(reports_uri(out), settings.storage, detector)
     objects = listing(source, settings.select, settings.storage, exclude_under=out)
-    return plan(objects, ledger, detector, settings.limits.max_attempts, limit=limit)
+    return plan(objects, ledger, detector, settings.limits.max_attempts, limit)
 
 
 def scan(
@@ -122,16 +124,17 @@ def _chain(run: Run, context: RunContext, n_rows: int) -> Dataset:
     """Return the whole data path, one line per stage."""
     settings = context.settings
     pools = settings.pools
-    sizes = pool_sizes(settings, ray.cluster_resources())
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    sizes = pool_sizes(settings, resources)
     per_file = pools.rows_per_file or rows_per_file(n_rows)
     filesystem, path = stores.filesystem(run.manifest_uri, settings.storage)
-    small: dict[str, Any] = {"num_cpus": TASK_CPUS}
-    on_gpu: dict[str, Any] = {"num_cpus": ACTOR_CPUS, "num_gpus": sizes.gpus_per_embed}
+    heavy: dict[str, Any] = {"num_cpus": sizes.cpus_per_actor}
+    on_gpu = heavy | {"num_gpus": sizes.gpus_per_embed}
     given: dict[str, Any] = {"batch_format": "pyarrow", "fn_constructor_args": (context,)}
     return (
-        ray.data.read_parquet(path, filesystem=filesystem, ray_remote_args=small)
+        ray.data.read_parquet(path, filesystem=filesystem)
         .repartition(target_num_rows_per_block=1)  # a one-file manifest is one block otherwise
-        .map_batches(Crop, batch_size=1, compute=_pool(sizes.crop), num_cpus=ACTOR_CPUS, **given)
+        .map_batches(Crop, batch_size=1, compute=_pool(sizes.crop), **heavy, **given)
         .map_batches(
             Embed,
             batch_size=pools.embed_batch_objects,
@@ -139,10 +142,7 @@ def _chain(run: Run, context: RunContext, n_rows: int) -> Dataset:
             **on_gpu,
             **given,
         )
-        .map_batches(
-            Judge, batch_size=pools.judge_batch_objects, compute=_pool(1), **small, **given
-        )
-        .map_batches(Write, batch_size=per_file, compute=_pool(1), **small, **given)
+        .map_batches(Report, batch_size=per_file, compute=_pool(1), num_cpus=0, **given)
     )
 
 
@@ -156,17 +156,17 @@ def pool_sizes(settings: Settings, resources: dict[str, float]) -> PoolSizes:
 
     With GPUs: one Embed actor each, every CPU crops. Without: crop and embed share the CPUs.
     """
-    cpus = max(1, int(resources.get("CPU", 1)))
+    cpus = max(0, int(resources.get("CPU", 1)) - IO_CPUS)
     gpus = 0 if settings.pools.device == "cpu" else int(resources.get("GPU", 0))
     if settings.pools.device == "cuda" and not gpus:
         raise UsageError("pools.device = 'cuda', but Ray reports no GPU; use 'auto' or 'cpu'.")
-    if gpus:
-        crop, embed = max(1, cpus - gpus), gpus
-    else:
-        crop = max(1, round(cpus * CROP_SHARE))
-        embed = max(1, cpus - crop)
-    pools = settings.pools
-    return PoolSizes(pools.crop_actors or crop, pools.embed_actors or embed, 1.0 if gpus else 0.0)
+    crop = max(1, cpus - gpus if gpus else round(cpus * CROP_SHARE))
+    embed = gpus or max(1, cpus - crop)
+    crop = settings.pools.crop_actors or crop
+    embed = settings.pools.embed_actors or embed
+    # more actors than CPUs (small machines, or the user's wish) share what there is
+    share = min(1.0, round(cpus / (crop + embed), 3))
+    return PoolSizes(crop, embed, share, 1.0 if gpus else 0.0)
 
 
 def rows_per_file(n_rows: int) -> int:
@@ -186,7 +186,8 @@ def _run_chain(
     total = found.table.num_rows
     if on_progress:
         on_progress(Progress(total, elapsed_s=time.monotonic() - began))
-    for written in chain.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    for batch in chain.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        written = cast(pa.Table, batch)
         outcomes.update(written.column("outcome").to_pylist())
         verdicts.update(v for v in written.column("verdict").to_pylist() if v is not None)
         if on_progress:
@@ -198,6 +199,9 @@ def _run_chain(
 def _start_ray(address: str | None) -> bool:
     """Join a cluster or start a local Ray; returns whether it is ours to shut down."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core warns on stderr of every actor whose arguments lie in the object store; ours are
+    # held by this process for as long as the actors live
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
@@ -211,6 +215,7 @@ def _start_ray(address: str | None) -> bool:
         # "local", or a stale address file of another Ray would be joined; loopback only
         ray.init(
             address="local",
+            num_cpus=(os.cpu_count() or 1) + IO_CPUS,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -96,7 +96,7 @@ class Faces(_Section):
     """Smaller faces, in displayed pixels (box height), are `face_too_small`."""
     min_brightness: Annotated[float, Field(ge=0, le=255)] = 18.0
     """Mean luma of a crop below this is `too_dark`."""
-    min_sharpness: Annotated[float, Field(ge=0)] = 4.0
+    min_sharpness: Annotated[float, Field(ge=0)] = 2.5
     """Variance of the Laplacian of the crop's luma below this is `too_blurry`."""
 
 
@@ -107,7 +107,6 @@ class Pools(_Section):
     embed_actors: Annotated[int, Field(ge=1)] | None = None
     embed_batch_objects: Annotated[int, Field(ge=1)] = 4
     embed_micro_batch_frames: Annotated[int, Field(ge=1)] = 64
-    judge_batch_objects: Annotated[int, Field(ge=1)] = 32
     device: Literal["auto", "cpu", "cuda"] = "auto"
     rows_per_file: Annotated[int, Field(ge=1)] | None = None
     """Verdicts per Parquet file; None: about a hundred files per run, 8 to 512 rows each."""

@@ -1,4 +1,4 @@
-"""The stages that Ray runs, in the order of the data: Crop, Embed, Judge, Write.
+"""The stages that Ray runs, in the order of the data: Crop, Embed, Judge, Report.
 
 Each is a plain class: `__init__` loads, `__call__` takes a batch and gives a batch of the next
 schema, row for row. `Crop` is the one place where an object's fault becomes its outcome; `Judge`
@@ -98,7 +98,7 @@ class Crop:
         keys = ("uri", "etag", "version_id", "size_bytes")
         with self._fetcher.fetch(*(manifest[key] for key in keys)) as fetched:
             row |= {"bytes_read": fetched.bytes_read, "fetch_ms": fetched.fetch_ms}
-            for item in self._cell.decode(fetched.path, self._sampling):
+            for item in self._cell.decode(fetched.path, self._sampling, manifest["uri"]):
                 started = time.perf_counter()
                 match item:
                     case Probe():
@@ -209,17 +209,23 @@ class Judge:
         return bool(np.isfinite(vectors).all() and np.isfinite(row["frame_logit"]).all())
 
 
-class Write:
-    """Report rows to a Parquet file; gives back only what the driver counts."""
+class Report:
+    """Embedded rows to a Parquet file of report rows; gives back only what the driver counts.
+
+    Judging is cheap and writing waits for a file's worth of rows anyway, so both share one actor:
+    every further process would load the libraries of the networks again.
+    """
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
+        self._judge = Judge(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the (media_id, outcome, verdict) of rows that are now safely written."""
         own = self._context
-        write_rows(batch, own.out, own.scan_date, own.run_id, own.settings.storage)
-        return batch.select(["media_id", "outcome", "verdict"])
+        rows = self._judge(batch)
+        write_rows(rows, own.out, own.scan_date, own.run_id, own.settings.storage)
+        return rows.select(["media_id", "outcome", "verdict"])
 
 
 def _fault(outcome: Outcome, kind: str, message: str) -> Row:

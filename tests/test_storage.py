@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import boto3
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ names = st.binary(min_size=1, max_size=40).map(lambda raw: raw.replace(b"\0", b"
 
 @given(names)
 def test_local_uri_is_utf8_and_leads_back_to_any_file_name(raw: bytes) -> None:
-    path = Path(os.path.abspath(os.fsdecode(b"/archive/" + raw)))
+    path = Path(os.path.normpath(os.fsdecode(b"/archive/" + raw)))
     uri = store.local_uri(path)
     assert uri.encode().decode() == uri
     assert store.local_path(uri) == path
@@ -80,16 +81,20 @@ def test_s3_files_are_written_read_and_listed(bucket: str) -> None:
     assert store.list_names(bucket, FAST) == ["out"]
 
 
-def test_pickled_filesystem_writes_and_reads_parquet_on_s3(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
+def test_pickled_filesystem_serves_parquet_in_another_process(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, path = store.filesystem(store.join(bucket, "t.parquet"), FAST)
-    packed = pickle.dumps(files)
-    assert b"testing" not in packed
+    (tmp_path / "files.pickle").write_bytes(pickle.dumps(files))
+    assert b"testing" not in (tmp_path / "files.pickle").read_bytes()
     monkeypatch.delenv("AWS_ENDPOINT_URL")  # the endpoint travels with the filesystem
-    table = pa.table({"a": list(range(1000))})
-    pq.write_table(table, path, filesystem=pickle.loads(packed))
-    assert pq.read_table(path, filesystem=pickle.loads(packed)).equals(table)
+    write = (
+        "import pickle, sys, pyarrow as pa, pyarrow.parquet as pq; "
+        "files = pickle.load(open(sys.argv[1], 'rb')); "
+        "pq.write_table(pa.table({'a': list(range(1000))}), sys.argv[2], filesystem=files)"
+    )
+    subprocess.run([sys.executable, "-c", write, tmp_path / "files.pickle", path], check=True)
+    assert pq.read_table(path, filesystem=files)["a"].to_pylist() == list(range(1000))
 
 
 def test_local_filesystem_takes_relative_and_file_uris(tmp_path: Path) -> None:
@@ -157,3 +162,10 @@ def test_keys_in_an_error_are_not_repeated() -> None:
     assert "ABCDEFGH" not in text
     assert "a:b@" not in text
     assert "f00" not in text
+
+
+def test_what_a_worker_raised_is_told_instead_of_its_wrapping() -> None:
+    class WrappedError(Exception):
+        cause = PermissionError(13, "Permission denied")
+
+    assert "permission is denied" in str(store.explain(WrappedError("\x1b[36mray::Write()"), "/x"))

@@ -1,0 +1,199 @@
+"""What the reports hold: the newest verdicts, one object's rows, one run's rows and account.
+
+A report file may be older than this package and lack columns, or be newer and have more: columns
+are matched by name, those a file lacks are null, those this package does not know are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+import pyarrow.fs
+
+from dfd_batch import storage as stores
+from dfd_batch.outcomes import UsageError
+from dfd_batch.schema import REPORT
+from dfd_batch.settings import Storage
+
+DETECTOR_KEY = ("media_id", "detector_id")
+"""One verdict per content and detector: what the ledger counts."""
+URI_KEY = ("uri",)
+"""One verdict per place, whatever lay there before: what a person looks at."""
+MIN_ID_CHARACTERS = 6
+"""Shorter words are not taken for the beginning of a media_id."""
+
+
+def latest(
+    reports_uri: str,
+    storage: Storage,
+    columns: Sequence[str] | None = None,
+    filter: pds.Expression | None = None,
+    by: Sequence[str] = DETECTOR_KEY,
+) -> pa.Table:
+    """Return the newest row per key, in the order of their first appearance; maybe no row at all.
+
+    Overlapping runs may have judged one object twice; the newest row is the one that counts.
+
+    Args:
+        reports_uri: `OUT/reports`.
+        storage: How to reach it.
+        columns: Columns of `schema.REPORT` to return; None for all.
+        filter: Rows to choose from, e.g. `pc.field("verdict") == "manipulated"`.
+        by: Columns whose values name one verdict.
+
+    Raises:
+        UsageError: The reports cannot be read.
+    """
+    wanted = list(REPORT.names) if columns is None else list(columns)
+    needed = list(dict.fromkeys([*wanted, *by, "scanned_at", "attempt"]))
+    table = _read(_files(reports_uri, storage), reports_uri, storage, needed, filter)
+    keys = table.select([*by]).append_column("row", pa.array(np.arange(table.num_rows)))
+    newest_first = pc.sort_indices(
+        table, sort_keys=[("scanned_at", "descending"), ("attempt", "descending")]
+    )
+    firsts = (
+        keys.take(newest_first)
+        .group_by([*by], use_threads=False)  # "first" needs an order
+        .aggregate([("row", "first")])
+        .column("row_first")
+    )
+    return table.take(pc.take(firsts, pc.sort_indices(firsts))).select(wanted)
+
+
+def find(reports_uri: str, storage: Storage, wanted: str) -> list[dict[str, Any]]:
+    """Return the newest row of every object that a person may mean, newest first.
+
+    An exact URI beats the beginning of a media_id, which beats the end of a URI; only the best
+    kind of match is returned, so more than one row means that `wanted` is ambiguous.
+
+    Args:
+        reports_uri: `OUT/reports`.
+        storage: How to reach it.
+        wanted: A URI, a path, the end of either, or the first 6 or more characters of a media_id.
+    """
+    if not wanted:
+        return []
+    uri, media_id = pc.field("uri"), pc.field("media_id")
+    exact = [wanted]
+    if not stores.is_s3(wanted):
+        exact.append(stores.local_uri(stores.local_path(wanted)))
+    rules = [uri.isin(exact)]
+    if len(wanted) >= MIN_ID_CHARACTERS:
+        rules.append(pc.starts_with(media_id, wanted.lower()))
+    rules.append(pc.ends_with(uri, "/" + wanted.removeprefix("./").lstrip("/")))
+    rules.append(pc.ends_with(uri, wanted))
+    anything = rules[0]
+    for rule in rules[1:]:
+        anything = anything | rule
+    rows = latest(reports_uri, storage, filter=anything, by=URI_KEY)
+    for rule in rules:
+        matching = rows.filter(rule)
+        if matching.num_rows:
+            found: list[dict[str, Any]] = matching.sort_by(
+                [("scanned_at", "descending")]
+            ).to_pylist()
+            return found
+    return []
+
+
+def run_rows(
+    reports_uri: str, storage: Storage, run_id: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the rows that one run wrote.
+
+    Args:
+        reports_uri: `OUT/reports`.
+        storage: How to reach it.
+        run_id: Of the run; its files are named after it.
+        columns: Columns of `schema.REPORT` to return; None for all.
+    """
+    names = list(REPORT.names) if columns is None else list(columns)
+    files = [
+        file
+        for file in _files(reports_uri, storage)
+        if PurePosixPath(file).name.startswith(f"{run_id}-")
+    ]
+    return _read(files, reports_uri, storage, names, None)
+
+
+def run_ids(out: str, storage: Storage) -> list[str]:
+    """Return the ids of the runs below `OUT/runs`, oldest first; they begin with their time."""
+    return stores.list_names(stores.join(out, "runs"), storage)
+
+
+def run_summary(out: str, storage: Storage, run_id: str | None = None) -> dict[str, Any]:
+    """Return a run's `run.json` with its `summary.json` laid over it, the latest run's by default.
+
+    A run that was cut short has no summary: `finished` says so.
+
+    Args:
+        out: Where the scan wrote.
+        storage: How to reach it.
+        run_id: The run, or the beginning of its id.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    known = run_ids(out, storage)
+    matching = [name for name in known if run_id is None or name.startswith(run_id)]
+    if not matching:
+        told = ", ".join(known[-3:]) or "none"
+        what = "No run yet" if run_id is None else f"No run {run_id!r}"
+        raise UsageError(f"{what} in {stores.join(out, 'runs')}; the latest there: {told}.")
+    folder = stores.join(out, "runs", matching[-1])
+    names = stores.list_names(folder, storage)
+    account: dict[str, Any] = {"run_id": matching[-1], "run_uri": folder}
+    for name in ("run.json", "summary.json"):
+        if name in names:
+            account |= json.loads(stores.read_bytes(stores.join(folder, name), storage))
+    return account | {"finished": "summary.json" in names}
+
+
+def _files(reports_uri: str, storage: Storage) -> list[str]:
+    """Return the paths of all report files, sorted; none where there is no report yet."""
+    filesystem, path = stores.filesystem(reports_uri, storage)
+    selector = pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True)
+    try:
+        found = filesystem.get_file_info(selector)
+    except (OSError, pa.ArrowException) as error:
+        raise stores.explain(error, reports_uri) from error
+    return sorted(
+        info.path for info in found if info.is_file and _is_report(info.path.removeprefix(path))
+    )
+
+
+def _is_report(path: str) -> bool:
+    """Return whether a path below the reports is a finished file and nothing's scratch."""
+    parts = PurePosixPath(path).parts
+    return path.endswith(".parquet") and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _read(
+    files: list[str],
+    reports_uri: str,
+    storage: Storage,
+    columns: list[str],
+    chosen: pds.Expression | None,
+) -> pa.Table:
+    """Return the wanted columns of the files' rows, with the types of `schema.REPORT`."""
+    unknown = [name for name in columns if name not in REPORT.names]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no report column; known: {', '.join(REPORT.names)}.")
+    if not files:
+        return REPORT.empty_table().select(columns)
+    filesystem, _ = stores.filesystem(reports_uri, storage)
+    dataset = pds.dataset(files, filesystem=filesystem, format="parquet", schema=REPORT)
+    try:
+        return dataset.to_table(columns=columns, filter=chosen)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"The reports below {reports_uri} cannot be read: {error}. Move the file away and scan "
+            "again; its objects are then judged anew."
+        ) from error

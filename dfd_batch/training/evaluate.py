@@ -1,0 +1,100 @@
+"""How good a detector is, with intervals: AUC, order of pairs, Platt calibration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.stats import rankdata
+
+from dfd_batch.checkpoint import Calibration
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its 95 % bootstrap interval over groups."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figure as plain numbers for JSON."""
+        return asdict(self)
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the chance that a manipulated medium scores above a genuine one (ties count half).
+
+    NaN when one class is missing.
+    """
+    truth = np.asarray(labels, bool)
+    n_fake, n_real = int(truth.sum()), int((~truth).sum())
+    if not n_fake or not n_real:
+        return float("nan")
+    ranks = rankdata(np.asarray(scores, np.float64))
+    return float((ranks[truth].sum() - n_fake * (n_fake + 1) / 2) / (n_fake * n_real))
+
+
+def auc_figure(
+    labels: ArrayLike, scores: ArrayLike, groups: list[str], seed: int = 0, n_draws: int = 500
+) -> Figure:
+    """Return the AUC with an interval from drawing whole groups again."""
+    truth, odds = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    rows = [np.array(r) for r in members.values()]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(n_draws):
+        take = np.concatenate([rows[g] for g in rng.integers(len(rows), size=len(rows))])
+        drawn.append(auc(truth[take], odds[take]))
+    kept = [v for v in drawn if not np.isnan(v)]
+    low, high = np.percentile(kept, [2.5, 97.5]) if kept else (float("nan"), float("nan"))
+    return Figure(auc(truth, odds), float(low), float(high), len(truth))
+
+
+def pair_order(labels: ArrayLike, scores: ArrayLike, groups: list[str]) -> float:
+    """Return the share of groups whose fake scores above its own genuine source."""
+    best: dict[str, dict[int, float]] = {}
+    for label, score, group in zip(
+        np.asarray(labels, int), np.asarray(scores, float), groups, strict=True
+    ):
+        best.setdefault(group, {})[int(label)] = float(score)
+    pairs = [g for g in best.values() if len(g) == 2]
+    if not pairs:
+        return float("nan")
+    return float(np.mean([(g[1] > g[0]) + 0.5 * (g[1] == g[0]) for g in pairs]))
+
+
+def platt(labels: ArrayLike, logits: ArrayLike) -> Calibration:
+    """Return the logistic calibration of logits; both classes count alike whatever their number.
+
+    Raises:
+        ValueError: One class is missing.
+    """
+    y, x = np.asarray(labels, np.float64), np.asarray(logits, np.float64)
+    if y.min() == y.max():
+        raise ValueError("Calibration needs genuine and manipulated media.")
+    weight = np.where(y == 1, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+
+    def loss(p: Floats) -> float:
+        z = np.exp(p[0]) * x + p[1]
+        return float((weight * (np.logaddexp(0, z) - y * z)).sum())
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead")
+    slope, intercept = float(np.exp(found.x[0])), float(found.x[1])
+    return Calibration(slope=slope, intercept=intercept, n_samples=len(y))
+
+
+def probability(logits: ArrayLike, calibration: Calibration) -> Floats:
+    """Return calibrated probabilities of manipulation."""
+    z = calibration.slope * np.asarray(logits, np.float64) + calibration.intercept
+    return np.asarray(1 / (1 + np.exp(-z)), np.float64)

@@ -1,0 +1,208 @@
+"""Pseudo-fakes from genuine faces: what a face swap leaves behind, without any fake at hand.
+
+Own implementation of the idea of self-blended images (Shiohara and Yamasaki, CVPR 2022): a face is
+blended into a slightly different copy of itself, or another person's face into it (a crude swap,
+Face X-ray, CVPR 2020), along a mask from its landmarks. The genuine twin has had the same change of
+style as the fake's background, so that only the blend separates the classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from dfd_batch.training.pools import Image, Points
+
+Mask = NDArray[np.float32]
+
+REGIONS: dict[str, tuple[int, ...]] = {
+    "face": tuple(range(27)),
+    "inner": (*range(17, 68),),
+    "lower": (*range(2, 15), 29),
+    "mouth": (*range(48, 60), 33, 31, 35),
+    "eyes": (*range(17, 27), *range(36, 48), 28),
+}
+REGION_ODDS = (0.42, 0.22, 0.14, 0.14, 0.08)
+BLEND_RATIOS = (0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Forged:
+    """A genuine face, its fake twin, and how strongly each pixel was replaced."""
+
+    genuine: Image  # (H, W, 3)
+    fake: Image  # (H, W, 3)
+    mask: Mask  # (H, W) in 0..1
+    operation: str
+
+
+@dataclass(frozen=True)
+class Donor:
+    """Another person's face."""
+
+    image: Image
+    landmarks: Points  # (68, 2)
+
+
+def forge(image: Image, landmarks: Points, rng: Generator, donor: Donor | None = None) -> Forged:
+    """Return a genuine face and a pseudo-fake made of it.
+
+    Args:
+        image: (H, W, 3) RGB.
+        landmarks: (68, 2) in its pixels.
+        rng: Every choice is drawn from it.
+        donor: The face to put in; the image's own when None.
+    """
+    source = image if donor is None else _swap_in(image, landmarks, donor)
+    target = image
+    # Either copy changes its style; the twin stays equal to the fake's surroundings.
+    if donor is not None or rng.random() < 0.5:
+        source = restyle(source, rng)
+    else:
+        target = restyle(target, rng)
+    if rng.random() < 0.35:
+        source = generator_trace(source, rng)
+    source = _misalign(source, landmarks, rng)
+    mask = draw_mask(image.shape[0], landmarks, rng)
+    mask *= np.float32(rng.choice(BLEND_RATIOS))
+    return Forged(target, blend(target, source, mask), mask, "self" if donor is None else "swap")
+
+
+def rendered(image: Image, rng: Generator) -> Forged:
+    """Return a genuine picture and its twin with the traces of a generator all over it."""
+    fake = generator_trace(image, rng)
+    if rng.random() < 0.5:
+        fake = generator_trace(fake, rng)
+    return Forged(image, fake, np.ones(image.shape[:2], np.float32), "rendered")
+
+
+def blend(under: Image, over: Image, mask: Mask) -> Image:
+    """Return `over` laid on `under` (H, W, 3) where the mask (H, W) says so."""
+    a = mask[..., None]
+    return np.asarray(under + (over.astype(np.float32) - under) * a + 0.5, np.uint8)
+
+
+def draw_mask(side: int, landmarks: Points, rng: Generator, region: str | None = None) -> Mask:
+    """Return a soft, slightly deformed mask (side, side) of a part of the face, drawn if None."""
+    drawn = str(rng.choice(list(REGIONS), p=REGION_ODDS))
+    region = region or drawn
+    points = landmarks[list(REGIONS[region])].copy()
+    height = float(np.ptp(landmarks[:, 1]))
+    if region == "face" and rng.random() < 0.6:  # with the forehead
+        up = landmarks[24] - landmarks[8]
+        points = np.concatenate([points, landmarks[17:27] + 0.22 * rng.random() * up])
+    points += rng.normal(0, 0.015 * height, points.shape)
+    grow = rng.uniform(0.85, 1.12) if region in {"face", "inner"} else rng.uniform(0.9, 1.4)
+    middle = points.mean(0)
+    hull = cv2.convexHull(((points - middle) * grow + middle).astype(np.float32))
+    mask = np.zeros((side, side), np.float32)
+    cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), 1.0)
+    mask = _elastic(mask, rng, 0.03 * height)
+    sigma = float(np.exp(rng.uniform(np.log(0.008), np.log(0.07)))) * height
+    soft = cv2.GaussianBlur(mask, (0, 0), max(sigma, 0.5))
+    if rng.random() < 0.5:  # keep the blur inside, as a face's paste-in does
+        soft = np.clip(soft * 2 - 1, 0, 1)
+        soft = cv2.GaussianBlur(soft, (0, 0), max(sigma / 2, 0.5))
+    return np.asarray(soft, np.float32)
+
+
+def restyle(image: Image, rng: Generator) -> Image:
+    """Return an image of slightly other colour and sharpness."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
+    hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-6, 7))) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.7, 1.3), 0, 255)
+    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.85, 1.15), 0, 255)
+    x = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
+    x = x * rng.uniform(0.88, 1.12) + rng.uniform(-12, 12, 3).astype(np.float32)
+    out = np.clip(x, 0, 255).astype(np.uint8)
+    return _resharpen(out, rng)
+
+
+def _resharpen(image: Image, rng: Generator) -> Image:
+    side = image.shape[0]
+    kind = rng.random()
+    if kind < 0.4:
+        small = max(16, int(side / rng.uniform(1.3, 4)))
+        kernel = int(rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
+        down = cv2.resize(image, (small, small), interpolation=kernel)
+        back = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]))
+        return np.asarray(cv2.resize(down, (side, side), interpolation=back), np.uint8)
+    if kind < 0.6:
+        soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2))
+        amount = rng.uniform(0.2, 1.0)
+        return np.asarray(cv2.addWeighted(image, 1 + amount, soft, -amount, 0), np.uint8)
+    if kind < 0.85:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2)), np.uint8)
+    return image
+
+
+def generator_trace(image: Image, rng: Generator) -> Image:
+    """Return an image after a decoder's up-convolution, with its grid, or its smooth skin."""
+    if rng.random() < 0.35:
+        strength = float(rng.uniform(10, 45))
+        return np.asarray(cv2.bilateralFilter(image, 5, strength, 3), np.uint8)
+    side = image.shape[0] // 2 * 2
+    half = cv2.resize(image, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
+    sparse = np.zeros((side, side, 3), np.float32)
+    sparse[::2, ::2] = half
+    tap = np.array([0.25, 0.75, 0.75, 0.25], np.float32)
+    kernel = np.outer(tap, tap)
+    # An ideal kernel's four phases sum to one; a learned one's never quite do: hence the grid.
+    kernel *= 1 + rng.normal(0, rng.uniform(0.01, 0.1), kernel.shape).astype(np.float32)
+    up = cv2.filter2D(sparse, -1, kernel / kernel.sum() * 4, anchor=(1, 1))
+    detail = image[:side, :side].astype(np.float32) - cv2.GaussianBlur(
+        image[:side, :side].astype(np.float32), (0, 0), 1.2
+    )
+    up = np.clip(up + rng.uniform(0, 0.9) * detail, 0, 255).astype(np.uint8)
+    out = image.copy()
+    out[:side, :side] = up
+    return out
+
+
+def _misalign(source: Image, landmarks: Points, rng: Generator) -> Image:
+    """Return the source moved a little about the face's middle."""
+    height = float(np.ptp(landmarks[:, 1]))
+    x, y = landmarks.mean(0)
+    turn = float(rng.normal(0, 1.5))
+    m = cv2.getRotationMatrix2D((float(x), float(y)), turn, float(rng.uniform(0.95, 1.05)))
+    m = np.asarray(m, np.float64)
+    m[:, 2] += rng.uniform(-0.03, 0.03, 2) * height
+    out = cv2.warpAffine(
+        source, m, source.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(out, np.uint8)
+
+
+def _swap_in(image: Image, landmarks: Points, donor: Donor) -> Image:
+    """Return the donor's face aligned to the image's landmarks and colour-matched inside them."""
+    m, _ = cv2.estimateAffinePartial2D(donor.landmarks[17:], landmarks[17:], method=cv2.LMEDS)
+    if m is None:
+        return image
+    side = image.shape[0]
+    warped = cv2.warpAffine(
+        donor.image, m, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    inside = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(inside, np.round(cv2.convexHull(landmarks)).astype(np.int32), 1)
+    ours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    theirs = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+    want, want_spread = cv2.meanStdDev(ours, mask=inside)
+    have, have_spread = cv2.meanStdDev(theirs, mask=inside)
+    gain = np.clip(want_spread / np.maximum(have_spread, 1.0), 0.5, 2.0).reshape(3)
+    moved = (theirs - have.reshape(3)) * gain + want.reshape(3)
+    matched = np.clip(moved, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def _elastic(mask: Mask, rng: Generator, amplitude_px: float) -> Mask:
+    """Return the mask bent by a smooth random field."""
+    side = mask.shape[0]
+    coarse = rng.normal(0, amplitude_px, (2, 6, 6)).astype(np.float32)
+    dx, dy = (cv2.resize(f, (side, side), interpolation=cv2.INTER_CUBIC) for f in coarse)
+    grid = np.arange(side, dtype=np.float32)
+    bent = cv2.remap(mask, grid[None] + dx, grid[:, None] + dy, cv2.INTER_LINEAR)
+    return np.asarray(bent, np.float32)
