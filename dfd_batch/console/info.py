@@ -16,7 +16,7 @@ from dfd_batch.console.scan import say
 from dfd_batch.console.text import size, to_json
 from dfd_batch.settings import Settings
 
-PACKAGES = ("ray", "torch", "torchvision", "timm", "decord", "av", "pyarrow", "numpy")
+PACKAGES = ("ray", "torch", "torchvision", "timm", "av", "pyarrow", "numpy")
 
 
 def run(settings: Settings, as_json: bool) -> None:

@@ -23,6 +23,7 @@ TABLE_COLUMNS = [
 ]
 MAX_ROWS = 20
 MAX_SPANS = 3
+MAX_REASON = 90
 
 
 def worst_first(rows: pa.Table, n: int = MAX_ROWS) -> pa.Table:
@@ -63,8 +64,10 @@ def verdict_table(rows: list[dict[str, Any]], source: str, title: str) -> Table:
 def found(row: dict[str, Any]) -> str:
     """Return in words what led to a row: its suspicious spans, or why there is no verdict."""
     if row["outcome"] != "scored":
-        reason = f": {printable(row['error_message'])}" if row["error_message"] else ""
-        return f"{row['outcome']}{reason}"
+        # The object's name is beside it already.
+        reason = (row["error_message"] or "").removeprefix(f"{row['uri']}: ").rstrip(".")
+        told = printable(f"{row['outcome']}: {reason}" if reason else row["outcome"])
+        return told if len(told) <= MAX_REASON else told[: MAX_REASON - 1] + "…"
     segments = row["segments"] or []
     spans = [f"{s['start_s']:.1f}–{s['end_s']:.1f} s" for s in segments[:MAX_SPANS]]
     more = f" and {len(segments) - MAX_SPANS} more" if len(segments) > MAX_SPANS else ""

@@ -57,7 +57,8 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
             for name, pool in self._pools.items()
         }
         self._pairs = _pairs(self._pools["dfdc"]) if "dfdc" in self._pools else np.empty((0, 2))
-        self._made = self._pools["generated"].rows(1, False) if "generated" in self._pools else None
+        made = self._pools.get("generated")
+        self._made = made.rows(1, False) if made else np.empty(0, np.int64)
 
     @staticmethod
     def needed(config: TrainConfig) -> list[str]:
@@ -87,9 +88,9 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     def _twins(self, pair: int, k: int, rng: Generator) -> Twins:
         # Kinds have fixed places in the batch, so that every batch holds the same mixture.
         place = (k + 0.5) / self._config.batch_pairs
-        if place < self._config.labelled_share:
+        if place < self._config.labelled_share and len(self._pairs):
             return self._labelled(pair, rng)
-        if place > 1 - self._config.generated_share:
+        if place > 1 - self._config.generated_share and len(self._made):
             return self._generated(rng)
         return self._forged(rng)
 

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from dfd_batch.training.pools import Image, Points
 
@@ -32,8 +33,8 @@ class Geometry:
         """Return the affine map (2, 3) from patch pixels to crop pixels."""
         zoom = size / (canonical_px * self.scale)
         middle = (patch_px - 1) / 2
-        m = cv2.getRotationMatrix2D((middle, middle), self.degrees, zoom)
-        m = np.asarray(m, np.float64)
+        turn = cv2.getRotationMatrix2D((middle, middle), self.degrees, zoom)
+        m: NDArray[np.float64] = np.array(turn, np.float64)
         m[:, 2] += (size - 1) / 2 - middle + np.array(self.shift) * size
         if self.flip:
             m[0] *= -1
@@ -122,7 +123,7 @@ class Degradation:
             kernel = np.zeros((length, length), np.float32)
             kernel[length // 2] = 1 / length
             turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), degrees, 1)
-            turned = cv2.warpAffine(kernel, turn, (length, length))
+            turned = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
             x = _u8(cv2.filter2D(x, -1, turned / max(float(turned.sum()), 1e-6)))
         if self.noise > 0:
             noise = np.empty(x.shape, np.int16)
@@ -146,10 +147,13 @@ def draw(rng: Generator) -> Degradation:
     codec = rng.choice(["none", "jpeg", "h264", "both"], p=[0.1, 0.4, 0.35, 0.15])
     light = rng.random() < 0.7
     cut = rng.random() < 0.15
-    spread = rng.uniform(0.9, 1.1, 3) if light else np.ones(3)
+    brighter = rng.uniform(0.85, 1.3) if light else 1.0
+    red, green, blue = (rng.uniform(0.9, 1.1, 3) if light else np.ones(3)) * brighter
+    place = (*rng.uniform(0, 0.8, 2), *rng.uniform(0.08, 0.35, 2))
+    left, top, width, height = (float(v) for v in place)
     return Degradation(
         seed=int(rng.integers(2**31)),
-        gain=tuple(float(v) for v in spread * (rng.uniform(0.85, 1.3) if light else 1.0)),
+        gain=(float(red), float(green), float(blue)),
         gamma=float(np.exp(rng.uniform(-0.35, 0.35))) if light else 1.0,
         contrast=float(rng.uniform(0.75, 1.25)) if light else 1.0,
         saturation=float(rng.uniform(0.5, 1.4)) if rng.random() < 0.5 else 1.0,
@@ -164,9 +168,7 @@ def draw(rng: Generator) -> Degradation:
         jpeg=int(rng.integers(30, 96)) if codec in {"jpeg", "both"} else None,
         crf=int(rng.integers(18, 38)) if codec in {"h264", "both"} else None,
         jpeg_again=int(rng.integers(55, 98)) if rng.random() < 0.3 else None,
-        cutout=tuple(float(v) for v in (*rng.uniform(0, 0.8, 2), *rng.uniform(0.08, 0.35, 2)))
-        if cut
-        else None,
+        cutout=(left, top, width, height) if cut else None,
     )
 
 
@@ -188,7 +190,9 @@ def h264(frames: list[Image], crf: int) -> list[Image]:
     decoder.thread_count = 1
     packets = []
     for index, image in enumerate(frames):
-        planes = _u8(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420))  # 20 x faster than PyAV's own here
+        planes = _u8(
+            cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+        )  # 20 x faster than PyAV's own here
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts = index
         packets += encoder.encode(frame)

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 class _Strided(torch.autograd.Function):
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
+    @torch.amp.custom_fwd(  # type: ignore[untyped-decorator]
+        device_type="cpu", cast_inputs=torch.bfloat16
+    )
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         return F.conv2d(x, weight, None, stride, padding, 1, x.shape[1])
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, weight = ctx.saved_tensors
@@ -47,7 +49,7 @@ class StridedDepthwise(nn.Conv2d):
         """Return the convolution of input (N, C, H, W)."""
         if not (torch.is_grad_enabled() and input.device.type == "cpu"):
             return super().forward(input)
-        result: Tensor = _Strided.apply(input, self.weight, self.stride[0], self.padding[0])  # type: ignore[no-untyped-call]
+        result: Tensor = _Strided.apply(input, self.weight, self.stride[0], self.padding[0])
         return result
 
 

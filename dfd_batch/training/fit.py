@@ -92,7 +92,6 @@ class EncoderRun:
 
     def save(self) -> None:
         """Write the state so that a kill in between leaves the former one."""
-        torch.set_rng_state(torch.get_rng_state())
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),

@@ -169,10 +169,10 @@ def _misalign(source: Image, landmarks: Points, rng: Generator) -> Image:
     x, y = landmarks.mean(0)
     turn = float(rng.normal(0, 1.5))
     m = cv2.getRotationMatrix2D((float(x), float(y)), turn, float(rng.uniform(0.95, 1.05)))
-    m = np.asarray(m, np.float64)
-    m[:, 2] += rng.uniform(-0.03, 0.03, 2) * height
+    move = np.array(m, np.float64)
+    move[:, 2] += rng.uniform(-0.03, 0.03, 2) * height
     out = cv2.warpAffine(
-        source, m, source.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        source, move, source.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(out, np.uint8)
 

@@ -42,7 +42,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     architecture = config.architecture
     encoder = FrameEncoder(architecture)
     load_part(encoder, base, "encoder")
-    encoder.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder.eval().to(memory_format=torch.channels_last)
     mark = base.card.weights_sha256[:12]
     train, held_out = (
         clips.features(encoder, config, n, out_of, config.work / f"clips-{mark}-{name}-{n}.npz")
