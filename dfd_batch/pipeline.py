@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -199,9 +201,6 @@ def _run_chain(
 def _start_ray(address: str | None) -> bool:
     """Join a cluster or start a local Ray; returns whether it is ours to shut down."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's core warns on stderr of every actor whose arguments lie in the object store; ours are
-    # held by this process for as long as the actors live
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
@@ -213,17 +212,38 @@ def _start_ray(address: str | None) -> bool:
             raise UsageError(f"No Ray cluster answers at {target!r}: {error}") from None
     elif started:
         # "local", or a stale address file of another Ray would be joined; loopback only
-        ray.init(
-            address="local",
-            num_cpus=(os.cpu_count() or 1) + IO_CPUS,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        with _quiet_core():
+            ray.init(
+                address="local",
+                num_cpus=(os.cpu_count() or 1) + IO_CPUS,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = 0  # what reaches Ray is a bug and is loud
     with suppress(AttributeError):
         context.print_on_execution_start = False
     return started
+
+
+@contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Keep Ray's native core off the user's terminal.
+
+    It warns of every actor whose arguments lie in the object store (ours are held by this process
+    as long as the actors live) and, when told to be silent, says so on stderr. Failures to start
+    reach the caller as exceptions.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

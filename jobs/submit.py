@@ -6,6 +6,7 @@ here, so this machine reads the bucket too; the package must be installed on bot
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 POLL_S = 2.0
@@ -24,7 +26,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--address", default=os.environ.get("RAY_API_SERVER_ADDRESS"))
     parser.add_argument("--no-wait", action="store_true", help="return once it is submitted")
+    parser.add_argument("--out", "-o", required=True, help="where the verdicts go")
     own, scan = parser.parse_known_args()
+    scan += ["--out", own.out]
     planned = subprocess.run(  # noqa: S603 - our own command line
         [sys.executable, "-m", "dfd_batch.cli", "plan", *scan, "--json"],
         stdout=subprocess.PIPE,
@@ -38,10 +42,11 @@ def main() -> int:
         return 0
     try:
         client = JobSubmissionClient(own.address)
-    except ConnectionError as error:
-        print(f"No Ray cluster answers at {own.address or 'the default address'}: {error}")
+    except (ConnectionError, AuthenticationError) as error:
+        first_line = str(error).splitlines()[0]
+        print(f"No Ray cluster takes jobs at {own.address or 'the default address'}: {first_line}")
         return 2
-    job = f"dfd-{plan['digest']}"
+    job = f"dfd-{plan['digest']}-{hashlib.sha256(own.out.encode()).hexdigest()[:8]}"
     submit(client, job, shlex.join(["python", "scan.py", *scan]))
     return 0 if own.no_wait else wait(client, job)
 

@@ -95,13 +95,18 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         return self._forged(rng)
 
     def _labelled(self, pair: int, rng: Generator) -> Twins:
-        epoch, offset = divmod(pair, len(self._pairs))
-        order = np.random.default_rng([self._config.seed, 7, epoch]).permutation(len(self._pairs))
-        genuine, fake = self._pairs[order[offset]]
+        genuine, fake = self._pair_rows(pair)
         pool = self._pools["dfdc"]
         return self._finish(
             pool.patches[genuine], pool.patches[fake], float(pool.canonical_px[genuine]), rng
         )
+
+    def _pair_rows(self, pair: int) -> tuple[int, int]:
+        """Return the pool's rows of the labelled pair at a place in the run's endless order."""
+        epoch, offset = divmod(pair, len(self._pairs))
+        order = np.random.default_rng([self._config.seed, 7, epoch]).permutation(len(self._pairs))
+        genuine, fake = self._pairs[order[offset]]
+        return int(genuine), int(fake)
 
     def _forged(self, rng: Generator) -> Twins:
         name, i = self._draw_genuine(FORGED_FROM, rng)

@@ -71,13 +71,16 @@ class EncoderRun:
             return self.progress.elapsed_s / (60 * self.config.minutes)
         return self.images / self.config.images
 
-    def run(self) -> None:
-        """Train to the end of the schedule."""
+    def run(self, until_step: int | None = None) -> None:
+        """Train to the end of the schedule, or stop and save after a step."""
         saved = last = time.monotonic()
         for crops, labels in self._batches():
             if self.done >= 1:
                 break
             self._step(crops, labels)
+            if self.progress.step == until_step:
+                self.save()
+                return
             now = time.monotonic()
             self.progress.elapsed_s, last = self.progress.elapsed_s + now - last, now
             if self.progress.step % LOG_EVERY == 0:
@@ -121,6 +124,7 @@ class EncoderRun:
             batch_size=None,
             sampler=range(self.progress.step, last),
             num_workers=self.config.workers,
+            generator=torch.Generator(),  # else every start would draw from the dropout's stream
             prefetch_factor=3 if self.config.workers else None,
         )
 

@@ -23,7 +23,7 @@ from dfd_batch.training.clips import ClipFeatures
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import evaluation_crops, work_pool
 
-HELD_OUT_PAIRS = 300
+MOST_HELD_OUT_PAIRS = 300
 BATCH_CLIPS = 64
 COMMAND = "training.temporal.add_temporal(config, encoder)"
 
@@ -48,7 +48,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         clips.features(encoder, config, n, out_of, config.work / f"clips-{mark}-{name}-{n}.npz")
         for n, out_of, name in (
             (config.clips // 2, False, "train"),
-            (HELD_OUT_PAIRS, True, "held_out"),
+            (min(MOST_HELD_OUT_PAIRS, config.clips // 4), True, "held_out"),
         )
     )
     started = time.monotonic()

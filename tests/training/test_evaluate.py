@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfd_batch.training import evaluate
+from dfd_batch.training.temporal import thresholds
+
+SCORES = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
+
+
+@given(genuine=SCORES, fake=SCORES)
+def test_auc_is_the_share_of_ordered_pairs(genuine: list[int], fake: list[int]) -> None:
+    want = np.mean([(f > g) + 0.5 * (f == g) for f in fake for g in genuine])
+    labels = [0] * len(genuine) + [1] * len(fake)
+    assert evaluate.auc(labels, genuine + fake) == pytest.approx(want)
+
+
+def test_auc_of_one_class_is_not_a_number() -> None:
+    assert np.isnan(evaluate.auc([1, 1], [0.2, 0.3]))
+
+
+def test_interval_holds_the_value_and_shrinks_with_more_groups() -> None:
+    rng = np.random.default_rng(0)
+
+    def width(n: int) -> float:
+        labels = np.tile([0, 1], n)
+        figure = evaluate.auc_figure(
+            labels, rng.normal(labels, 1.0), [str(i // 2) for i in range(2 * n)]
+        )
+        assert figure.low <= figure.value <= figure.high
+        return figure.high - figure.low
+
+    assert width(400) < width(20)
+
+
+def test_pair_order_counts_pairs_only() -> None:
+    order = evaluate.pair_order([0, 1, 0, 1, 0], [0.1, 0.9, 0.8, 0.2, 5], ["a", "a", "b", "b", "c"])
+    assert order == 0.5
+
+
+def test_platt_finds_the_logits_that_made_the_labels() -> None:
+    rng = np.random.default_rng(1)
+    true = rng.normal(0, 2, 20_000)
+    labels = rng.random(20_000) < 1 / (1 + np.exp(-true))
+    found = evaluate.platt(labels, true / 2 + 1)
+    assert found.slope == pytest.approx(2, rel=0.1)
+    assert found.intercept == pytest.approx(-2, abs=0.2)
+    assert found.n_samples == 20_000
+
+
+def test_platt_needs_both_classes() -> None:
+    with pytest.raises(ValueError, match="genuine and manipulated"):
+        evaluate.platt([0, 0], [1.0, 2.0])
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(3, 400))
+def test_bands_are_ordered_and_hold_their_rate_on_their_own_sample(seed: int, n: int) -> None:
+    genuine = np.random.default_rng(seed).beta(2, 5, n)
+    bands = thresholds(genuine, 0.03)
+    assert bands.inconclusive <= bands.suspicious <= bands.manipulated
+    assert (genuine > bands.suspicious).mean() <= 0.03

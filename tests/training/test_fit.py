@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import Architecture, Preprocessing
+from dfd_batch.training import clips, pools, temporal
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.datasets import PairBatches
+from dfd_batch.training.depthwise import StridedDepthwise, speed_up
+from dfd_batch.training.fit import EncoderRun, twin_loss
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def config(work: Path, **changes: object) -> TrainConfig:
+    settings = {
+        "data": work,
+        "work": work,
+        "out": work / "best",
+        "architecture": Architecture(encoder="mobilenetv2_035", hidden=16),
+        "preprocessing": Preprocessing(crop_size=48),
+        "batch_pairs": 4,
+        "images": 48,
+        "look_images": 10_000,
+        "warmup_images": 16,
+        "threads": 1,
+        "workers": 0,
+        "clip_frames": 6,
+        **changes,
+    }
+    return TrainConfig.model_validate(settings)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(work: Path) -> None:
+    one, same, other = (PairBatches(config(work, seed=s), 5) for s in (0, 0, 1))
+    assert torch.equal(one[3][0], same[3][0])
+    assert not torch.equal(one[3][0], one[2][0])
+    assert not torch.equal(one[3][0], other[3][0])
+    assert one[3][1].tolist() == [0, 1] * 4
+
+
+def test_labelled_pairs_share_their_augmentation(work: Path) -> None:
+    # Where a fake equals its source, so do their crops: any difference is the manipulation's.
+    batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 4)
+    pool = pools.read(work / "pools" / "dfdc")
+    same = np.repeat(pool.patches[pool.labels == 0], 2, axis=0)
+    batches._pools["dfdc"] = replace(pool, patches=same)
+    for step in range(4):
+        crops, _ = batches[step]
+        assert torch.equal(crops[::2], crops[1::2])
+
+
+def test_every_epoch_shows_each_labelled_pair_once(work: Path) -> None:
+    batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 12)
+    seen = [batches._pair_rows(pair) for pair in range(24)]
+    assert len(set(seen)) == 24
+
+
+def test_training_reads_no_development_data(work: Path, toy_pools: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    (alone / "pools").mkdir(parents=True)
+    for name in ("dfdc", "portraits", "clips", "generated"):
+        (alone / "pools" / name).symlink_to(toy_pools / name)
+    with_dev, without = PairBatches(config(work), 3), PairBatches(config(alone), 3)
+    assert all(torch.equal(with_dev[i][0], without[i][0]) for i in range(3))
+
+
+def test_held_out_groups_are_never_drawn(work: Path) -> None:
+    pool = pools.read(work / "pools" / "portraits")
+    trained, kept = pool.rows(0, False), pool.rows(0, True)
+    assert len(kept)
+    assert not {pool.groups[i] for i in trained} & {pool.groups[i] for i in kept}
+    assert len(trained) + len(kept) == len(pool)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, work: Path, toy_pools: Path
+) -> None:
+    whole = EncoderRun(config(work))
+    whole.run(until_step=6)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pools").symlink_to(toy_pools)
+    EncoderRun(config(other)).run(until_step=3)
+    torch.rand(7)  # whatever happens in between must not matter
+    second = EncoderRun(config(other))
+    assert second.progress.step == 3
+    second.run(until_step=6)
+    for ours, theirs in ((whole.model, second.model), (whole.average, second.average)):
+        pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> None:
+    settings = config(
+        work,
+        labelled_share=1.0,
+        generated_share=0.0,
+        batch_pairs=8,
+        images=1280,
+        learning_rate=2e-3,
+        ema_decay=0.9,
+        architecture=Architecture(encoder="resnet10t"),
+        dropout=0.0,
+        drop_path=0.0,
+    )
+    run = EncoderRun(settings)
+    run.run()
+    found = run.progress.history[-1]
+    assert found["dfdc_auc"]["value"] > 0.9
+    kept = checkpoint.load(str(settings.out))
+    assert kept.card.provisional
+    assert kept.card.training.images_seen == 1280
+    assert {s.name for s in kept.card.training.data} >= {"DFDC training-set face crops"}
+    assert (work / "curves.png").stat().st_size > 1000
+
+
+def test_temporal_head_is_added_to_an_encoder(work: Path) -> None:
+    settings = config(work, clips=16, temporal_epochs=2, images=16)
+    EncoderRun(settings).run()
+    card = temporal.add_temporal(settings, settings.out, work / "full")
+    assert card.architecture.temporal == "lstm"
+    assert card.video_calibration.n_samples > 0
+    assert card.thresholds.suspicious <= card.thresholds.manipulated
+    names = checkpoint.load(str(work / "full")).weights
+    assert {name.split(".")[0] for name in names} == {"encoder", "temporal"}
+
+
+def test_clip_pairs_are_of_held_out_speakers_when_asked(work: Path) -> None:
+    for held_out in (False, True):
+        forge = clips.ClipForge(config(work), held_out)
+        for number in range(12):
+            pair = forge.pair(number)
+            assert pair.genuine.shape == pair.fake.shape == (6, 48, 48, 3)
+            if pair.operation != "labelled":
+                assert pools.is_held_out(pair.group) is held_out
+            else:
+                assert pair.group.startswith("dfdc_dev" if held_out else "dfdc-")
+
+
+def test_fast_depthwise_has_the_gradients_of_the_plain_one() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6, bias=False)
+    fast = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6, bias=False)
+    fast.load_state_dict(plain.state_dict())
+    assert speed_up(torch.nn.Sequential(fast, torch.nn.Conv2d(6, 6, 3, 2, 1))) == 1
+    assert type(fast) is StridedDepthwise
+    for size in (11, 12):
+        x = torch.randn(2, 6, size, size)
+        grads = []
+        for layer in (plain, fast):
+            layer.zero_grad()
+            given = x.clone().requires_grad_()
+            layer(given).square().sum().backward()
+            grads.append((given.grad, layer.weight.grad))
+        for a, b in zip(*grads, strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_pair_loss_falls_when_the_fake_rises(work: Path) -> None:
+    labels = torch.tensor([0.0, 1.0])
+    wrong, right = (
+        twin_loss(torch.tensor(odds), labels, config(work)) for odds in ([1.0, -1.0], [-1.0, 1.0])
+    )
+    assert right < wrong

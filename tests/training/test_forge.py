@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dfd_batch.training import degrade, forge, forge_clip
+from dfd_batch.training.forge_clip import Clip
+from tests.training.conftest import face_image, template
+
+FACE, POINTS = face_image(160, np.random.default_rng(0)), template() * 160
+OTHER = forge.Donor(face_image(160, np.random.default_rng(1))[:, ::-1].copy(), POINTS)
+
+
+@given(seed=st.integers(0, 2**31), swap=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_fake_differs_from_its_twin_only_where_the_mask_is(seed: int, swap: bool) -> None:
+    made = forge.forge(FACE, POINTS, np.random.default_rng(seed), OTHER if swap else None)
+    difference = np.abs(made.genuine.astype(int) - made.fake).max(-1)
+    assert made.mask.min() >= 0
+    assert made.mask.max() <= 1
+    assert difference[made.mask < 1 / 255].max(initial=0) <= 1
+    corners = made.mask[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.max() < 0.05
+
+
+def test_swaps_are_really_seen() -> None:
+    changed = [
+        np.abs(m.genuine.astype(int) - m.fake)[m.mask > 0.5].mean()
+        for m in (forge.forge(FACE, POINTS, np.random.default_rng(s), OTHER) for s in range(20))
+        if (m.mask > 0.5).any()
+    ]
+    assert np.median(changed) > 5
+
+
+def test_forging_is_repeatable_and_seeds_differ() -> None:
+    one, again, two = (forge.forge(FACE, POINTS, np.random.default_rng(s)) for s in (3, 3, 4))
+    assert (one.fake == again.fake).all()
+    assert (one.fake != two.fake).any()
+
+
+def test_rendered_twin_keeps_the_picture_but_not_its_fine_detail() -> None:
+    made = forge.rendered(FACE, np.random.default_rng(1))
+    assert 0 < np.abs(made.genuine.astype(int) - made.fake).mean() < 20
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_degradation_is_the_same_function_for_both_twins(seed: int) -> None:
+    worse = degrade.draw(np.random.default_rng(seed))
+    first, again = worse(FACE), worse(FACE)
+    assert first.shape == FACE.shape
+    assert first.dtype == np.uint8
+    assert (first == again).all()
+
+
+def test_geometry_carries_points_along_with_the_pixels() -> None:
+    dot = np.zeros((160, 160, 3), np.uint8)
+    cv2.circle(dot, (60, 90), 4, (255, 255, 255), -1)
+    for seed in range(20):
+        where = degrade.draw_geometry(np.random.default_rng(seed))
+        crop = where.crop(dot, 120.0, 96).max(-1).astype(float)
+        x, y = where.matrix(160, 120.0, 96) @ np.array([60, 90, 1])
+        rows, columns = np.mgrid[:96, :96]
+        centre = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
+        assert np.abs(centre - (x, y)).max() < 1
+
+
+def test_h264_round_trip_keeps_order_and_loses_detail_with_crf() -> None:
+    frames = [np.roll(FACE, 8 * t, axis=1) for t in range(4)]
+    fine, coarse = degrade.h264(frames, 18), degrade.h264(frames, 40)
+    errors = [
+        [np.abs(a.astype(int) - b).mean() for a, b in zip(frames, out, strict=True)]
+        for out in (fine, coarse)
+    ]
+    assert max(errors[0]) < min(errors[1]) < 30
+
+
+def _clip(n: int = 12) -> Clip:
+    rng = np.random.default_rng(5)
+    shifts = np.cumsum(rng.normal(0, 2, (n, 2)), 0).astype(np.float32)
+    frames = [
+        cv2.warpAffine(
+            FACE, np.float32([[1, 0, x], [0, 1, y]]), (160, 160), borderMode=cv2.BORDER_REFLECT_101
+        )
+        for x, y in shifts
+    ]
+    return Clip(np.stack(frames), POINTS + shifts[:, None], 128.0)
+
+
+@pytest.mark.parametrize("operation", list(forge_clip.OPERATIONS))
+def test_clip_labels_say_which_frames_were_forged(operation: str) -> None:
+    whole = partial = 0
+    for seed in range(8):
+        made = forge_clip.forge_clip(_clip(), np.random.default_rng(seed), OTHER, operation)
+        assert made.fake.shape == made.genuine.shape == (12, 160, 160, 3)
+        differs = np.array([(a != b).any() for a, b in zip(made.genuine, made.fake, strict=True)])
+        assert not differs[made.labels == 0].any()
+        assert differs[made.labels == 1].any()
+        whole += bool(made.labels.all())
+        partial += not made.labels.all()
+    assert whole
+    assert partial
+
+
+def test_filming_treats_both_twins_alike() -> None:
+    clip = _clip()
+    for seed in range(6):
+        film = forge_clip.draw_filming(12, np.random.default_rng(seed), still=False)
+        first, second = film(clip.frames, 128.0, 96), film(clip.frames.copy(), 128.0, 96)
+        assert first.shape == (12, 96, 96, 3)
+        assert (first == second).all()
+
+
+@given(seed=st.integers(0, 2**31), n=st.integers(4, 24))
+@settings(deadline=None)
+def test_troubled_genuine_clips_show_only_their_own_frames(seed: int, n: int) -> None:
+    order = forge_clip.hard_genuine(n, np.random.default_rng(seed))
+    assert order.shape == (n,)
+    assert order.min() >= 0
+    assert order.max() < n
