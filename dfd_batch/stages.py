@@ -34,6 +34,7 @@ from dfd_batch.settings import Settings
 
 log = logging.getLogger("dfd_batch")
 MAX_MESSAGE = 300
+MAX_URI = 160  # of a message: the reason must fit in behind it
 Row = dict[str, Any]
 
 
@@ -83,12 +84,14 @@ class Crop:
         try:
             row |= _crop_columns(self._look(manifest, row))
         except MediaFault as fault:
-            row |= _fault(fault.outcome, fault.kind, fault.message)
+            row |= _fault(fault.outcome, fault.kind, _named(manifest["uri"], fault.message))
         except Exception as error:
             # Not foreseen, so loud in the log; but one strange object must not end the scan of a
             # million others. `crashed` is retryable, so a passing cause gets another attempt.
             log.error("%s: %s", manifest["uri"], traceback.format_exc())
-            row |= _fault(Outcome.CRASHED, type(error).__name__, f"{manifest['uri']}: {error}")
+            row |= _fault(
+                Outcome.CRASHED, type(error).__name__, _named(manifest["uri"], str(error))
+            )
         return row
 
     def _look(self, manifest: Row, row: Row) -> FaceCrops:
@@ -236,6 +239,13 @@ def _fault(outcome: Outcome, kind: str, message: str) -> Row:
         "n_crops": 0,
         "crops": b"",
     }
+
+
+def _named(uri: str, message: str) -> str:
+    """Return a message that begins with its object's URI, long ones without their middle."""
+    told = message.removeprefix(f"{uri}: ")
+    shown = uri if len(uri) <= MAX_URI else f"{uri[:40]}…{uri[41 - MAX_URI :]}"
+    return f"{shown}: {told}"
 
 
 def _probe_columns(probe: Probe) -> Row:

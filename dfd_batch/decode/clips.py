@@ -27,7 +27,7 @@ HD_HEIGHT = 720  # from here on, pictures that do not name their colours are tak
 UNSPECIFIED_COLORSPACE = 2
 EPS_S = 1e-6
 SPARE_FRAMES = 300
-"""Frames decoded for a run beyond those wanted: the length of a long group of pictures."""
+"""Packets decoded for a run beyond the frames wanted: the length of a long group of pictures."""
 
 
 class ClipReader:
@@ -76,13 +76,12 @@ class ClipReader:
 
         Args:
             stamp: Where to seek, in stream ticks.
-            n_most: Frames decoded at most: the search for undamaged ones must have an end.
+            n_most: Packets decoded at most.
         """
-        n_most += self._source.n_decoded
         step_s = 1 / self._timeline.fps
         previous_s = None
         exact, margin_s = self._timeline.exact, self._timeline.margin_s
-        for frame in self._source.from_stamp(stamp, exact=exact, margin_s=margin_s):
+        for frame in self._source.from_stamp(stamp, exact=exact, margin_s=margin_s, n_most=n_most):
             if self._zero is None:
                 self._zero = frame.pts
             if frame.pts is None or self._stream.time_base is None:
@@ -94,8 +93,6 @@ class ClipReader:
             previous_s = time_s
             if time_s > self._last_s + EPS_S:
                 yield frame, time_s
-            if self._source.n_decoded >= n_most:
-                return
 
     def _clip(self, frames: Iterator[tuple[VideoFrame, float]]) -> Clip | None:
         """Return the next clip, shorter where the stream ends, or None behind its end."""

@@ -4,6 +4,9 @@ A decoder that meets damaged data conceals it: it patches a picture from others 
 patch on to the next key frame. FFmpeg says so in its log, and only there; such frames are counted
 and left out, so that no verdict rests on them. (Codecs whose entropy coding knows no invalid data,
 such as VP9 and mostly HEVC, decode damage into noise without noticing; nobody can count that.)
+
+A video of one group of pictures whose beginning is damaged has no frame that is free of patches.
+Read as `healed`, its frames count again once a while has passed without any further complaint.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 KEY_SEARCH_PACKETS = 1000
 """Packets that are passed over for a key frame; streams that refresh gradually have none."""
+HEAL_S = 1.0
+"""Time without complaint after which a picture has mostly been drawn anew."""
 NEVER = 2**62
 
 
@@ -41,18 +46,27 @@ def _ffmpeg_log() -> Iterator[list[tuple[int, str, str]]]:
 
 
 class FrameSource:
-    """The frames of one stream, and the account of what was decoded for them."""
+    """The frames of one stream, and the account of what was decoded for them.
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    Args:
+        container: An open file.
+        stream: Its pictures.
+        healed: Damage ends `HEAL_S` behind the last complaint, not only at a key frame.
+    """
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, *, healed: bool = False
+    ) -> None:
         self._container = container
         self._stream = stream
+        self._heal = int(HEAL_S / float(stream.time_base or 1)) if healed else None
         self._damaged = (NEVER, NEVER)  # display times [from, to) in stream ticks
         self.n_decoded = 0
         self.n_invented = 0
         self.broken = False  # the container could not be read on
 
     def from_stamp(
-        self, stamp: int | None, *, exact: bool, margin_s: float = 0.0
+        self, stamp: int | None, *, exact: bool, margin_s: float = 0.0, n_most: int = NEVER
     ) -> Iterator[VideoFrame]:
         """Yield frames from the key frame at a time stamp to the end of the stream.
 
@@ -60,6 +74,7 @@ class FrameSource:
             stamp: Where to seek, in stream ticks; None reads on from the present position.
             exact: The key frame is that of the stamp, not an earlier one.
             margin_s: How much earlier to seek; what comes before the key frame is not decoded.
+            n_most: Displayed packets decoded at most: the search for sound frames must have an end.
         """
         self._damaged = (NEVER, NEVER)
         if stamp is not None:
@@ -70,6 +85,9 @@ class FrameSource:
                 self.broken = True
                 return
         for packet in self._packets(stamp if exact else None):
+            n_most -= not packet.is_discard  # what an edit list hides is no choice of ours
+            if n_most < 0:
+                return
             yield from self._decode(packet)
 
     def _packets(self, stamp: int | None) -> Iterator[Packet[VideoStream]]:
@@ -111,12 +129,15 @@ class FrameSource:
     def _note_damage(self, packet: Packet[VideoStream], damaged: bool) -> None:
         """Remember damage from this packet's decoding time until the next sound key frame."""
         stamp = packet.dts if packet.dts is not None else packet.pts
+        begin, end = self._damaged
         if damaged:
-            begin = min(self._damaged[0], stamp if stamp is not None else -NEVER)
-            self._damaged = (begin, NEVER)
-        elif packet.is_keyframe and self._damaged[1] == NEVER != self._damaged[0]:
+            stamps = [s for s in (packet.pts, packet.dts) if s is not None]
+            begin = min(begin, stamp if stamp is not None else -NEVER)
+            end = max(stamps) + self._heal if stamps and self._heal is not None else NEVER
+            self._damaged = (begin, end)
+        elif packet.is_keyframe and begin < NEVER:
             shown = packet.pts if packet.pts is not None else stamp
-            self._damaged = (self._damaged[0], shown if shown is not None else NEVER)
+            self._damaged = (begin, min(end, shown if shown is not None else NEVER))
 
     def _is_damaged(self, frame: VideoFrame) -> bool:
         begin, end = self._damaged

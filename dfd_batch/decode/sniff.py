@@ -88,9 +88,10 @@ def _find(table: tuple[tuple[bytes, str, str], ...], head: bytes) -> tuple[str, 
 
 def _is_transport_stream(head: bytes) -> bool:
     for size in TS_PACKET_BYTES:
-        for first in (0, 4):
-            marks = head[first : first + 5 * size : size]
-            if len(marks) >= 3 and set(marks) == {0x47}:
+        for first in range(size):  # recordings may begin within a packet
+            usual = first in (0, 4)
+            marks = head[first : first + (5 if usual else 8) * size : size]
+            if len(marks) >= (3 if usual else 8) and set(marks) == {0x47}:
                 return True
     return False
 

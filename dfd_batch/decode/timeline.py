@@ -102,9 +102,12 @@ def _asked_keys(
     keys = {}
     for position in sorted(found - {-1}):
         entry = entries[position]
-        if entry.is_keyframe and not entry.is_discard and entry.pos + entry.size <= size_bytes:
+        time_s = _seconds(stream, entry.timestamp)
+        # an edit list may begin behind a key frame, which then is decoded but not displayed
+        is_shown = not entry.is_discard or time_s < 0
+        if entry.is_keyframe and is_shown and entry.pos + entry.size <= size_bytes:
             # stamps of an index count decoding time, which begins a little before display
-            keys[max(0.0, _seconds(stream, entry.timestamp))] = entry.timestamp
+            keys[max(0.0, time_s)] = entry.timestamp
     return tuple(sorted(keys.items()))
 
 

@@ -8,7 +8,7 @@ rotation and pixel shape, knows AV1, and never repeats a frame over damaged data
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dfd_batch.decode.clips import Allocate, ClipReader
@@ -49,16 +49,22 @@ def read_video(
     Raises:
         MediaFault: `unreadable`, `unsupported` or `too_large`.
     """
-    n_clips = 0
-    for in_order in (False, True):  # where no seek finds a frame, the beginning may still play
-        for item in _attempt(path, sniffed, sampling, limits, allocate, in_order=in_order):
-            n_clips += isinstance(item, Clip)
-            if not isinstance(item, Decoded) or n_clips:
+    account = Decoded()
+    for in_order, healed in ((False, False), (True, False), (False, True)):
+        # where no seek finds a frame, the beginning may still play; where all are patched up,
+        # those long behind the damage may do
+        all_patched = account.n_frames_repeated > 0
+        if (in_order and all_patched) or (healed and not all_patched):
+            continue
+        for item in _attempt(path, sniffed, sampling, limits, allocate, in_order, healed):
+            if isinstance(item, Decoded):
+                account = item
+            else:
                 yield item
-            elif item.n_frames_repeated or in_order:
-                raise _nothing(path, sniffed, limits, item)
-        if n_clips:
+        if account.n_clips:
+            yield replace(account, truncated=account.truncated or healed)
             return
+    raise _nothing(path, sniffed, limits, account)
 
 
 def _attempt(
@@ -67,12 +73,13 @@ def _attempt(
     sampling: Sampling,
     limits: Limits,
     allocate: Allocate,
-    *,
     in_order: bool,
+    healed: bool,
 ) -> Iterator[Planned | Probe | Clip | Decoded]:
     """Yield all items of one reading; without clips where nothing could be decoded.
 
     With `in_order` the clips follow one another from the beginning, and nothing is ever sought.
+    With `healed` frames count as sound again some time behind damage.
     """
     with open_video(path, sniffed, limits) as (container, stream):
         if in_order:
@@ -85,7 +92,7 @@ def _attempt(
             times_s = [time_s for time_s, _ in timeline.keys]
             runs = place_clips(times_s, timeline.duration_s, timeline.fps, sampling, limits)
             yield Planned(sum(run.n_clips for run in runs))
-        source = FrameSource(container, stream)
+        source = FrameSource(container, stream, healed=healed)
         reader = ClipReader(source, stream, timeline, sampling, limits, allocate)
         n_clips = 0
         for clip in (clip for run in runs for clip in reader.read(run)):

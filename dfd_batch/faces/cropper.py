@@ -184,7 +184,9 @@ class ObjectFaces:
                 break  # found upright; no need to turn the picture
             (faces,) = self._detector.look([turned(middle, look.turns)], look)
             confidence = max((face.confidence for face in faces), default=0.0)
-            if confidence >= look.confidence and confidence > best_confidence:
+            once = len(clip.frames) == 1 and look.turns
+            needed = max(look.confidence, SEEN_ONCE) if once else look.confidence
+            if confidence >= needed and confidence > best_confidence:
                 best, best_confidence = look, confidence
         if best is None:
             return []

@@ -68,18 +68,18 @@ def fault(rejected: Rejected, faces: Faces, n_frames: int, luma: float) -> Media
     """
     if not rejected.counts:
         message = (
-            f"No face was found in {n_frames} frame{'s' * (n_frames != 1)}, not with brightened, "
+            f"no face was found in {n_frames} frame{'s' * (n_frames != 1)}, not with brightened, "
             f"enlarged and turned pictures either (mean brightness {luma:.0f} of 255)."
         )
         return MediaFault(Outcome.NO_FACE, "no_face", message)
     reason = rejected.counts.most_common(1)[0][0]
     best = rejected.best[reason]
     message = {
-        Outcome.FACE_TOO_SMALL: f"The largest face is {best:.0f} px high, at least "
+        Outcome.FACE_TOO_SMALL: f"the largest face is {best:.0f} px high, at least "
         f"{faces.min_face_px} px are needed (faces.min_face_px).",
-        Outcome.TOO_DARK: f"The brightest face has a mean brightness of {best:.0f} of 255, at "
+        Outcome.TOO_DARK: f"the brightest face has a mean brightness of {best:.0f} of 255, at "
         f"least {faces.min_brightness:g} is needed (faces.min_brightness).",
-        Outcome.TOO_BLURRY: f"The sharpest face has a Laplacian variance of {best:.1f}, at least "
+        Outcome.TOO_BLURRY: f"the sharpest face has a Laplacian variance of {best:.1f}, at least "
         f"{faces.min_sharpness:g} is needed (faces.min_sharpness).",
     }[reason]
     return MediaFault(reason, reason.value, message)

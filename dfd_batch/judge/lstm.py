@@ -48,7 +48,8 @@ class TemporalHead(nn.Module):
         """
         x = self.norm(features)
         step = torch.zeros_like(x[..., :1])
-        step[:, 1:, 0] = (x[:, 1:] - x[:, :-1]).square().mean(-1).sqrt()
+        # a repeated frame is a step of zero, where the root has no gradient
+        step[:, 1:, 0] = (x[:, 1:] - x[:, :-1]).square().mean(-1).clamp(min=1e-6).sqrt()
         inside = self.dropout(torch.relu(self.project(torch.cat([x, step * mask[..., None]], -1))))
         lengths = mask.sum(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(

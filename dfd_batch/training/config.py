@@ -57,9 +57,9 @@ class TrainConfig(BaseModel):
     workers: Annotated[int, Field(ge=0)] = 1
 
     clip_frames: Annotated[int, Field(ge=4)] = 16
-    clips: Annotated[int, Field(ge=1)] = 6_000
+    clips: Annotated[int, Field(ge=2)] = 2_400
     """Clips forged for the temporal head (stage B)."""
     temporal_epochs: Annotated[int, Field(ge=1)] = 12
-    temporal_learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    temporal_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     target_fpr: Annotated[float, Field(gt=0, lt=1)] = 0.03
     """Share of held-out genuine media allowed at or above `suspicious`."""

@@ -25,6 +25,8 @@ from dfd_batch.training import looks
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import speed_up
+from dfd_batch.training.prepare import prepare
+from dfd_batch.training.temporal import add_temporal
 
 LOG_EVERY = 10
 
@@ -243,15 +245,15 @@ def _groups(model: FrameEncoder, config: TrainConfig) -> list[dict[str, Any]]:
 
 
 def train(config: TrainConfig) -> Path:
-    """Train a detector and return its checkpoint's directory; run again, it goes on.
+    """Train encoder and temporal head and return the checkpoint's directory; run again, it goes on.
 
     Args:
         config: What to read, write and do.
     """
-    from dfd_batch.training.prepare import prepare
-
     config.work.mkdir(parents=True, exist_ok=True)
     (config.work / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
     prepare(config.data, config.work, config.preprocessing.margin)
     EncoderRun(config).run()
+    if config.architecture.temporal != "none":
+        add_temporal(config, config.out, config.out)
     return config.out

@@ -107,7 +107,7 @@ def draw_mask(side: int, landmarks: Points, rng: Generator, region: str | None =
     if rng.random() < 0.5:  # keep the blur inside, as a face's paste-in does
         soft = np.clip(soft * 2 - 1, 0, 1)
         soft = cv2.GaussianBlur(soft, (0, 0), max(sigma / 2, 0.5))
-    return np.asarray(soft, np.float32)
+    return np.clip(soft, 0, 1).astype(np.float32)  # filters overshoot by rounding
 
 
 def restyle(image: Image, rng: Generator) -> Image:

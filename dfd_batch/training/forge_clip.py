@@ -55,9 +55,11 @@ def forge_clip(
     """
     name = operation or str(rng.choice(list(OPERATIONS)))
     base, fake = OPERATIONS[name](clip, rng, donor)
-    labels = np.ones(len(clip.frames), np.float32)
-    if rng.random() < 0.35:
-        labels = _stretch(len(labels), rng)
+    # A frame is labelled by what was done to it: a face held for its first frame is untouched.
+    labels = (fake != base).any(axis=(1, 2, 3)).astype(np.float32)
+    stretch = _stretch(len(labels), rng)
+    if rng.random() < 0.35 and (labels * stretch).any():
+        labels *= stretch
         fake = np.where(labels[:, None, None, None] > 0, fake, base).astype(np.uint8)
     return ForgedClip(base, fake, labels, name)
 
@@ -122,7 +124,7 @@ def _hold(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Ima
     """The face freezes now and then while everything around it moves on."""
     n = len(clip.frames)
     source = np.arange(n)
-    for start in rng.integers(1, n, size=max(1, n // 8)):
+    for start in rng.integers(0, n - 2, size=max(1, n // 8)):
         source[start : start + int(rng.integers(2, 6))] = start
     return _from_other_frames(clip, source, _masks(clip, rng, "face"))
 

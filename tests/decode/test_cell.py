@@ -132,6 +132,7 @@ def test_a_lost_server_is_replaced(cell: Cell, video: str) -> None:
     assert server
     assert worker
     os.kill(server, signal.SIGKILL)
+    _wait_gone(worker)
     with pytest.raises(MediaFault) as caught:
         list(items)
     assert caught.value.outcome is Outcome.CRASHED

@@ -132,7 +132,7 @@ def test_boxes_are_in_displayed_pixels_whatever_the_decoded_size(
 
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket"])
 def test_a_picture_of_nobody_is_no_face(studio: Studio, name: str) -> None:
-    with pytest.raises(MediaFault, match="No face was found in 1 frame,") as fault:
+    with pytest.raises(MediaFault, match="no face was found in 1 frame,") as fault:
         studio.image(np.ascontiguousarray(getattr(skimage.data, name)()))
     assert fault.value.outcome is Outcome.NO_FACE
 

@@ -43,4 +43,4 @@ class Scanner:
 
     def close(self) -> None:
         """End its processes."""
-        self.crop._cell.close()  # noqa: SLF001 - in a scan they end with the actor
+        self.crop._cell.close()

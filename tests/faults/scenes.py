@@ -1,4 +1,4 @@
-"""Scenes as cameras film them: people of a chosen size before a background, and ways to spoil them."""
+"""Scenes as cameras film them: people of a chosen size before a background, and their spoiling."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Kind:
 
     def make(self, folder: Path) -> Path:
         """Write the file and return its path."""
-        path = Path(os.fsdecode(os.path.join(os.fsencode(folder), os.fsencode(self.name))))
+        path = folder / os.fsdecode(self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.write(path)
         return path

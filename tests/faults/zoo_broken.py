@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.faults.scenes import scene
-from tests.faults.zoo import EMPTY, NO_FACE, SCORED, UNREADABLE, UNSUPPORTED, kind
+import av
+
+from tests.faults.zoo import EMPTY, NO_FACE, SCORED, TOO_LARGE, UNREADABLE, UNSUPPORTED, kind
 from tests.faults.zoo_images import encoded
 from tests.faults.zoo_videos import face_frames, face_mp4
 from tests.media import write_video
@@ -54,19 +55,23 @@ def holed(name: str, begin: float, share: float) -> Callable[[Path], bytes]:
     return write
 
 
-def one_group_with_scar(path: Path) -> bytes:
-    """Return a video of one key frame whose second picture is damaged, as playing on shows."""
-    plain = path.parent / "plain.mp4"
-    write_video(plain, scene(60, 640, 360), gop=250, options={"bf": "0"})
-    whole = bytearray(plain.read_bytes())
-    import av
+def one_group_with_scar(*damaged: int) -> Callable[[Path], bytes]:
+    """Return what writes a video of one key frame with damage to some of its pictures."""
 
-    with av.open(str(plain)) as container:
-        packet = [p for p in container.demux(video=0) if p.size][1]
-        at = packet.pos + packet.size // 2
-    whole[at : at + 20] = bytes(range(100, 120))
-    plain.unlink()
-    return bytes(whole)
+    def write(path: Path) -> bytes:
+        plain = path.parent / "plain.mp4"
+        write_video(plain, face_frames(60), gop=250, options={"bf": "0"})
+        whole = bytearray(plain.read_bytes())
+        with av.open(str(plain)) as container:
+            packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+        for number in damaged:
+            pos, size = packets[number]
+            middle = pos + max(8, size // 2)  # leave the slice's header alone
+            whole[middle : middle + 20] = bytes(range(100, 120))
+        plain.unlink()
+        return bytes(whole)
+
+    return write
 
 
 def zipped(path: Path) -> None:
@@ -101,7 +106,7 @@ START = {
 TEXTS = {
     "b-words.mp4": b"This is not a film.\n" * 40,
     "b-page.mp4": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
-    "b-denied.jpg": b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>',
+    "b-denied.jpg": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
     "b-json.mp4": b'{"error": "rate limit"}',
     "b-pdf.jpg": b"%PDF-1.7\n" + bytes(300),
     "b-program.mp4": b"\x7fELF" + bytes(300),
@@ -118,7 +123,7 @@ KINDS = [
     *[kind(name, lambda _, head=head: head, UNREADABLE, UNSUPPORTED)
       for name, head in START.items()],
     *[kind(f"b2-{name}", lambda _, head=head: head + random.Random(1).randbytes(30_000),
-           UNREADABLE, UNSUPPORTED) for name, head in START.items()],
+           UNREADABLE, UNSUPPORTED, TOO_LARGE) for name, head in START.items()],
     *[kind(name, lambda _, text=text: text, UNSUPPORTED) for name, text in TEXTS.items()],
     kind("b-zip.mp4", zipped, UNSUPPORTED),
     kind("b-film.jpg", face_mp4, SCORED),
@@ -136,12 +141,13 @@ KINDS = [
     *[kind(f"b-hole.{name}", holed(name, 0.4, 0.2), SCORED) for name in CONTAINERS],
     *[kind(f"b-hole-front.{name}", holed(name, 0.0, 0.1), UNREADABLE, UNSUPPORTED, SCORED)
       for name in CONTAINERS],
-    kind("b-scar.mp4", one_group_with_scar, SCORED),
+    *[kind(f"b-scar{n}.mp4", one_group_with_scar(n), SCORED) for n in (0, 1, 9)],
+    kind("b-scar-all.mp4", one_group_with_scar(*range(60)), UNREADABLE),
     kind("b-twice.mp4", lambda p: face_mp4(p) * 2, SCORED),
     kind("b-led-by-zeros.ts", lambda p: bytes(1000) + film(p, "ts"), SCORED, UNREADABLE),
     kind("b-cut-in.ts", lambda p: film(p, "ts")[1234:], SCORED),
     kind("b-cut-in.mp4", lambda p: film(p, "mp4")[1234:], UNREADABLE),
-    kind("b-upper.MP4", lambda p: face_mp4(p), SCORED),
+    kind("b-upper.MP4", face_mp4, SCORED),
     kind("b-nothing.png", lambda _: encoded(kind="PNG")[:60], UNREADABLE),
     kind("b-all-hole.jpg", lambda _: encoded()[:300] + bytes(9000), NO_FACE, UNREADABLE),
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 
@@ -12,10 +11,7 @@ from tests.faults.zoo_videos import face_mp4
 
 BAIT = "bait.mp4"
 """A fine video that lies beside those which point at it, and must not be what is judged."""
-
-
-def text(form: str) -> bytes | None:
-    return form.encode()
+BAIT_OF_REFERENCE = "bait.mov"
 
 
 def playlist(name: str, form: str) -> list[Kind]:
@@ -28,14 +24,20 @@ def playlist(name: str, form: str) -> list[Kind]:
 
 
 def mov_with_reference(path: Path) -> bytes:
-    """Return a MOV whose data lies, as it says, in another file."""
-    whole = face_mp4(path.parent / "whole.mov")
-    path.parent.joinpath("whole.mov").unlink()
-    own = b"\0\0\0\x0curl \0\0\0\x01"
-    assert own in whole
-    to = os.fsencode(path.parent / BAIT)
-    other = struct.pack(">I", 12 + len(to) + 1) + b"url \0\0\0\0" + to + b"\0"
-    return grown(whole.replace(b"mdat", b"free"), own, other)
+    """Return a MOV whose data lies, as it says, in a film beside it; it holds none itself."""
+    whole = face_mp4(path)
+    path.with_name(BAIT_OF_REFERENCE).write_bytes(whole)
+    name = BAIT_OF_REFERENCE.encode()
+    volume = b"\x01V".ljust(28, b"\0")
+    file = bytes([len(name)]) + name.ljust(63, b"\0")
+    told = struct.pack(">HH", 2, len(name) + 2) + b"/" * 2 + name
+    levels = bytes(16) + struct.pack(">HH", 1, 1) + bytes(16)
+    alias = bytes(10) + volume + bytes(12) + file + levels + told + bytes(80) + b"\xff\xff\0\0"
+    other = struct.pack(">I", 12 + len(alias)) + b"alis\0\0\0\0" + alias
+    begin = whole.index(b"mdat") + 4
+    (size,) = struct.unpack_from(">I", whole, begin - 8)
+    emptied = whole[:begin] + bytes(size - 8) + whole[begin + size - 8 :]
+    return grown(emptied, b"\0\0\0\x0curl \0\0\0\x01", other)
 
 
 def grown(whole: bytes, old: bytes, new: bytes) -> bytes:
@@ -56,7 +58,7 @@ def grown(whole: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def sdp(_: Path) -> bytes:
-    return b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n"
+    return b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nm=video 5004 RTP/AVP 96\r\n"
 
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{bait}\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n"
@@ -72,7 +74,7 @@ KINDS = [
     *playlist("p.asx", '<asx version="3.0"><entry><ref href="{url}"/></entry></asx>'),
     *playlist("p.smil", '<smil><body><video src="{bait}"/></body></smil>'),
     *playlist("p.avs", 'AVISource("{bait}")\n'),
-    *playlist("p.imf.xml", '<?xml version="1.0"?><CompositionPlaylist>{bait}</CompositionPlaylist>'),
+    *playlist("p.imf.xml", '<?xml version="1.0"?><CompositionPlaylist>{bait}</>'),
     kind("p.sdp", sdp, UNSUPPORTED),
     kind("p.sdp.mp4", sdp, UNSUPPORTED),
     kind("p-nul.m3u8.mp4", lambda _: HLS.format(bait=BAIT, url="").encode() + bytes(9),
@@ -93,7 +95,7 @@ KINDS = [
     kind("n-" + "\U0001f600" * 62 + ".jpg", lambda _: b"", EMPTY),
     kind(b"n-\xff\xfe-bytes.mp4", face_mp4, SCORED),
     kind(b"n-\xff\xfe-bytes.jpg", lambda _: encoded()[:400], UNREADABLE, NO_FACE),
-    kind(b"n-\xff\xfe-bytes.bin", lambda _: b"\x01\x02\x03" * 50, UNREADABLE),
+    kind(b"n-\xff\xfe-bytes.bin", lambda _: b"\x00\x02\x03" * 50, UNREADABLE),
     kind(" n-space .jpg", lambda _: encoded(), SCORED),
     kind("-n-dash.mp4", face_mp4, SCORED),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dfd_batch.demo.photographs import coffee
+from dfd_batch.demo.photographs import rocket
 from tests.faults.scenes import portrait, scene
 from tests.faults.zoo import NO_FACE, SCORED, TOO_LARGE, TOO_SMALL, UNREADABLE, UNSUPPORTED, kind
 
@@ -114,7 +114,7 @@ KINDS = [
     kind("i-cut.webp", lambda _: encoded(kind="WEBP")[:-2000], SCORED, UNREADABLE),
     kind("i-junk-behind.jpg", lambda _: encoded() + bytes(5000), SCORED),
     kind("i-named.mp4", of(), SCORED),
-    kind("i-nobody.jpg", lambda _: encoded(Image.fromarray(coffee())), NO_FACE),
+    kind("i-nobody.jpg", lambda _: encoded(Image.fromarray(rocket())), NO_FACE),
     kind("i-black.png", lambda _: encoded(Image.new("RGB", (640, 480)), "PNG"), NO_FACE),
     kind("i-1px.png", lambda _: encoded(Image.new("RGB", (1, 1)), "PNG"), NO_FACE),
     kind("i-1x5000.png", lambda _: encoded(Image.new("RGB", (1, 5000)), "PNG"), NO_FACE),
@@ -128,8 +128,8 @@ KINDS = [
          slow=True),
     kind("i-65535.gif", lambda _: b"GIF89a" + struct.pack("<HH", 65535, 65535) + gif(1)[10:],
          TOO_LARGE),
-    kind("i-claims.jpg", lambda _: encoded()[:200].replace(b"\x01\x40\x01\x40", b"\xff\xdc\xff\xdc"),
-         TOO_LARGE, UNREADABLE),
+    kind("i-claims.jpg", lambda _: encoded()[:200].replace(
+        b"\x01\x40\x01\x40", b"\xff\xdc\xff\xdc"), TOO_LARGE, UNREADABLE),
     kind("i-frames.gif", lambda _: gif(300), NO_FACE),
     kind("i-frames-many.gif", lambda _: gif(10_000, 8), NO_FACE, slow=True),
     kind("i-20mp.jpg", lambda _: encoded(picture().resize((5000, 4000))), SCORED, slow=True),

@@ -49,14 +49,17 @@ def nobody(codec: str, n: int, size: tuple[int, int], **made: Any) -> Callable[[
     return lambda path: write_video(path, frames, codec=codec, **made)
 
 
-def remuxed(change: Callable[[list[Any]], list[Any]], **made: Any) -> Callable[[Path], None]:
+def remuxed(
+    change: Callable[[list[Any]], list[Any]], into: dict[str, str] | None = None, **made: Any
+) -> Callable[[Path], None]:
     """Return what writes a video whose packets were changed on the way into the container."""
 
     def write(path: Path) -> None:
         plain = path.parent / "plain.mkv"
         write_video(plain, face_frames(40), **made)
-        with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        with av.open(str(plain)) as source, av.open(str(path), "w", options=into or {}) as target:
             stream = target.add_stream_from_template(source.streams.video[0])
+            stream.metadata["timecode"] = "01:00:00:00"  # MOV: a track of data
             packets = [p for p in source.demux(source.streams.video[0]) if p.size]
             for packet in change(packets):
                 packet.stream = stream
@@ -69,7 +72,9 @@ def remuxed(change: Callable[[list[Any]], list[Any]], **made: Any) -> Callable[[
 def shifted(ticks: int) -> Callable[[list[Any]], list[Any]]:
     def change(packets: list[Any]) -> list[Any]:
         for packet in packets:
-            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packet.pts += ticks
+            if packet.dts is not None:
+                packet.dts += ticks
         return packets
 
     return change
@@ -153,7 +158,7 @@ KINDS = [
     kind("v-frag.mp4", film(container_options=FRAGMENTED, audio=True), SCORED),
     kind("v-dash.mp4", film(container_options=DASH), SCORED),
     *[kind(f"v-h264.{s}", film(audio=s not in {"flv", "wmv", "m4v"}), SCORED)
-      for s in ("mov", "mkv", "avi", "ts", "m2ts", "flv", "3gp", "m4v", "mxf")],
+      for s in ("mov", "mkv", "avi", "ts", "m2ts", "flv", "3gp", "m4v")],
     kind("v-hevc.mp4", film("libx265", options={"preset": "ultrafast"}), SCORED),
     kind("v-hevc.ts", film("libx265", options={"preset": "ultrafast"}), SCORED),
     kind("v-hevc10.mkv", film("libx265", pix_fmt="yuv420p10le", options={"preset": "ultrafast"}),
@@ -176,6 +181,7 @@ KINDS = [
     kind("v-mjpeg.mov", film("mjpeg", pix_fmt="yuvj420p"), SCORED),
     kind("v-prores.mov", film("prores_ks", pix_fmt="yuv422p10le"), SCORED),
     kind("v-prores-alpha.mov", film("prores_ks", pix_fmt="yuva444p10le"), SCORED),
+    kind("v-mpeg2.mxf", film("mpeg2video"), SCORED),
     kind("v-wmv2.wmv", film("wmv2"), SCORED),
     kind("v-msmpeg4.avi", film("msmpeg4"), SCORED),
     kind("v-h263.flv", film("flv"), SCORED),
@@ -202,7 +208,8 @@ KINDS = [
     kind("v-one-frame.mp4", film(n=1), SCORED),
     kind("v-two-frames.webm", film("libvpx", n=2, options=VPX), SCORED),
     kind("v-nobody.mp4", nobody("libx264", 20, (320, 240)), NO_FACE),
-    kind("v-black.mp4", lambda p: write_video(p, [np.zeros((240, 320, 3), np.uint8)] * 20), NO_FACE),
+    kind("v-black.mp4", lambda p: write_video(p, [np.zeros((240, 320, 3), np.uint8)] * 20),
+         NO_FACE),
     kind("v-32.mp4", lambda p: write_video(p, numbered_frames(9, 32, 32)), NO_FACE),
     kind("v-16x2.mkv", nobody("ffv1", 9, (16, 2), pix_fmt="yuv444p"), NO_FACE),
     kind("v-odd-size.mkv", film(size=(321, 241), pix_fmt="yuv444p"), SCORED),
@@ -222,14 +229,19 @@ KINDS = [
     kind("v-lying-samples.mp4", lying(b"stsz", 8, 0x00FFFFFF), SCORED, UNREADABLE, UNSUPPORTED),
     kind("v-lying-few.mp4", lying(b"stsz", 8, 0), UNREADABLE, UNSUPPORTED),
     kind("v-negative.ts", remuxed(shifted(-500)), SCORED),
+    kind("v-edit-list.mp4", remuxed(shifted(-500), {"avoid_negative_ts": "disabled"}, gop=5),
+         SCORED),
+    kind("v-edit-list-open.mp4", remuxed(shifted(-500), {"avoid_negative_ts": "disabled"}, gop=5,
+                                         options=OPEN_GOP), SCORED),
+    kind("v-data-track.mov", remuxed(lambda packets: packets), SCORED),
     kind("v-late.mp4", remuxed(shifted(3_600_000)), SCORED),
     kind("v-wraps.ts", remuxed(shifted(95_443_717 - 800)), SCORED),
     kind("v-no-key.mp4", remuxed(lambda packets: packets[5:], gop=250), UNREADABLE, SCORED),
     kind("v-dropped.mp4", remuxed(lambda p: p[:6] + p[9:20] + p[24:], gop=8), SCORED),
     kind("v-late-key.ts", remuxed(lambda packets: packets[5:], gop=8), SCORED),
-    kind("v-sound.m4a", lambda p: write_sound(p), UNSUPPORTED),
-    kind("v-sound.mkv", lambda p: write_sound(p), UNSUPPORTED),
-    kind("v-sound.mp4", lambda p: write_sound(p), UNSUPPORTED),
+    kind("v-sound.m4a", write_sound, UNSUPPORTED),
+    kind("v-sound.mkv", write_sound, UNSUPPORTED),
+    kind("v-sound.mp4", write_sound, UNSUPPORTED),
     kind("v-sound-cover.mp4", with_cover, UNSUPPORTED, NO_FACE),
     kind("v-cover.mp4", lambda p: write_cover(p, moving=True), SCORED),
     kind("v-two-pictures.mp4", two_pictures, SCORED),

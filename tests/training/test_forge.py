@@ -78,7 +78,7 @@ def test_h264_round_trip_keeps_order_and_loses_detail_with_crf() -> None:
     assert max(errors[0]) < min(errors[1]) < 30
 
 
-def _clip(n: int = 12) -> Clip:
+def _clip(n: int = 10) -> Clip:
     rng = np.random.default_rng(5)
     shifts = np.cumsum(rng.normal(0, 2, (n, 2)), 0).astype(np.float32)
     frames = [
@@ -92,25 +92,23 @@ def _clip(n: int = 12) -> Clip:
 
 @pytest.mark.parametrize("operation", list(forge_clip.OPERATIONS))
 def test_clip_labels_say_which_frames_were_forged(operation: str) -> None:
-    whole = partial = 0
-    for seed in range(8):
+    partial = 0
+    for seed in range(6):
         made = forge_clip.forge_clip(_clip(), np.random.default_rng(seed), OTHER, operation)
-        assert made.fake.shape == made.genuine.shape == (12, 160, 160, 3)
-        differs = np.array([(a != b).any() for a, b in zip(made.genuine, made.fake, strict=True)])
-        assert not differs[made.labels == 0].any()
-        assert differs[made.labels == 1].any()
-        whole += bool(made.labels.all())
+        assert made.fake.shape == made.genuine.shape == (10, 160, 160, 3)
+        differs = [(a != b).any() for a, b in zip(made.genuine, made.fake, strict=True)]
+        assert any(differs)
+        assert made.labels.tolist() == [float(d) for d in differs]
         partial += not made.labels.all()
-    assert whole
     assert partial
 
 
 def test_filming_treats_both_twins_alike() -> None:
     clip = _clip()
     for seed in range(6):
-        film = forge_clip.draw_filming(12, np.random.default_rng(seed), still=False)
+        film = forge_clip.draw_filming(10, np.random.default_rng(seed), still=False)
         first, second = film(clip.frames, 128.0, 96), film(clip.frames.copy(), 128.0, 96)
-        assert first.shape == (12, 96, 96, 3)
+        assert first.shape == (10, 96, 96, 3)
         assert (first == second).all()
 
 
