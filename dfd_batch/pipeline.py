@@ -6,39 +6,27 @@ stages follow the resources that Ray reports.
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import storage as stores
 from dfd_batch.catalog.ledger import read_ledger
 from dfd_batch.catalog.listing import listing
 from dfd_batch.catalog.plan import Plan, plan
-from dfd_batch.outcomes import UsageError
 from dfd_batch.reports.write import reports_uri
+from dfd_batch.resources import pool_sizes, start_ray
 from dfd_batch.runs import Run, RunResult, close_run, open_run
 from dfd_batch.settings import Settings
 from dfd_batch.stages import Crop, Embed, Report, RunContext
-
-IO_CPUS = 1
-"""Ray's listing, reading and splitting tasks take a whole CPU each. A run whose actors hold every
-CPU that Ray counts therefore stands still for ever; one stays free of them."""
-CROP_SHARE = 0.6
-"""Share of the CPUs that decode and crop when the networks run on CPUs as well: both stages then
-take about as long per object (MobileNetV2 on 4 clips of 16 frames)."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +38,6 @@ class Progress:
     outcomes: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     elapsed_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class PoolSizes:
-    """Actors of the two heavy stages and what each takes of what Ray counts."""
-
-    crop: int
-    embed: int
-    cpus_per_actor: float
-    gpus_per_embed: float
 
 
 def make_plan(source: str, out: str, settings: Settings, limit: int | None = None) -> Plan:
@@ -108,7 +86,7 @@ def scan(
     run = Run(f"{started_at:%Y%m%dT%H%M%S}-{found.digest[:8]}", out, started_at)
     open_run(run, found.table, source, settings, checkpoint.card, found.detector_id)
     if found.table.num_rows:
-        own_ray = _start_ray(address)
+        own_ray = start_ray(address)
         try:
             context = RunContext(
                 settings, out, run.run_id, found.detector_id, run.scan_date, ray.put(checkpoint)
@@ -153,24 +131,6 @@ def _pool(size: int) -> ActorPoolStrategy:
     return ActorPoolStrategy(size=size)
 
 
-def pool_sizes(settings: Settings, resources: dict[str, float]) -> PoolSizes:
-    """Return pool sizes for a cluster's resources, unless the settings fix them.
-
-    With GPUs: one Embed actor each, every CPU crops. Without: crop and embed share the CPUs.
-    """
-    cpus = max(0, int(resources.get("CPU", 1)) - IO_CPUS)
-    gpus = 0 if settings.pools.device == "cpu" else int(resources.get("GPU", 0))
-    if settings.pools.device == "cuda" and not gpus:
-        raise UsageError("pools.device = 'cuda', but Ray reports no GPU; use 'auto' or 'cpu'.")
-    crop = max(1, cpus - gpus if gpus else round(cpus * CROP_SHARE))
-    embed = gpus or max(1, cpus - crop)
-    crop = settings.pools.crop_actors or crop
-    embed = settings.pools.embed_actors or embed
-    # more actors than CPUs (small machines, or the user's wish) share what there is
-    share = min(1.0, round(cpus / (crop + embed), 3))
-    return PoolSizes(crop, embed, share, 1.0 if gpus else 0.0)
-
-
 def rows_per_file(n_rows: int) -> int:
     """Return how many verdicts share a file: about a hundred files, 8 to 512 rows each.
 
@@ -196,54 +156,3 @@ def _run_chain(
             elapsed_s = time.monotonic() - began
             n_done = sum(outcomes.values())
             on_progress(Progress(total, n_done, dict(outcomes), dict(verdicts), elapsed_s))
-
-
-def _start_ray(address: str | None) -> bool:
-    """Join a cluster or start a local Ray; returns whether it is ours to shut down."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    target = address or os.environ.get("RAY_ADDRESS")
-    if started and target:
-        try:
-            ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            raise UsageError(f"No Ray cluster answers at {target!r}: {error}") from None
-    elif started:
-        # "local", or a stale address file of another Ray would be joined; loopback only
-        with _quiet_core():
-            ray.init(
-                address="local",
-                num_cpus=(os.cpu_count() or 1) + IO_CPUS,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = 0  # what reaches Ray is a bug and is loud
-    with suppress(AttributeError):
-        context.print_on_execution_start = False
-    return started
-
-
-@contextmanager
-def _quiet_core() -> Iterator[None]:
-    """Keep Ray's native core off the user's terminal.
-
-    It warns of every actor whose arguments lie in the object store (ours are held by this process
-    as long as the actors live) and, when told to be silent, says so on stderr. Failures to start
-    reach the caller as exceptions.
-    """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

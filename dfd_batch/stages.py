@@ -162,14 +162,13 @@ class Judge:
     """Embedded rows to report rows: the only place where these are made, failed ones too."""
 
     def __init__(self, context: RunContext) -> None:
-        device = pick_device(context.settings)
-        if device == "cpu":
-            torch.set_num_threads(1)
+        torch.set_num_threads(1)
         checkpoint = context.detector()
         self._card = checkpoint.card
         feature_dim = int(checkpoint.weights["encoder.head.weight"].shape[1])
         self._feature_dim = feature_dim
-        self._judge = FrameJudge(checkpoint, device, feature_dim)
+        # a clip takes a millisecond on a CPU: no GPU is taken from the encoder for it
+        self._judge = FrameJudge(checkpoint, "cpu", feature_dim)
         self._provenance = {
             "detector_id": context.detector_id,
             "detector": f"{self._card.name} {self._card.version}",

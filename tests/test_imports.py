@@ -12,14 +12,14 @@ ORDER = [
     {"checkpoint", "storage"},
     {"catalog", "decode", "faces", "features", "judge", "reports"},
     {"runs", "training"},
-    {"stages"},
+    {"stages", "resources"},
     {"pipeline"},
     {"demo", "console", "cli"},
 ]
 LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}
 STAGES = ORDER[3]
 MAY = {("catalog", "reports")}  # the ledger is the report table
-RAY = {"pipeline", "stages", "training"}
+RAY = {"pipeline", "stages", "resources", "training"}
 TORCH = {"faces", "features", "judge", "training", "stages"}
 # console/info reports versions of both, behind the CLI
 VERSIONS = {"console"}

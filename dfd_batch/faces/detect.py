@@ -21,8 +21,8 @@ from dfd_batch.faces.crop import Frame, Points
 TARGET_PX = 64
 """A known face is looked for again at this height: MTCNN's last network sees 48 pixels."""
 DEAR_LONG_SIDE = 1280
-DIM_LUMA, GLARE_LUMA = 80.0, 150.0
-"""Pictures darker on average than the one get a brightened look, brighter ones a darkened."""
+DIM_LUMA = 80.0
+"""Pictures darker than this on average get a brightened look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Look:
     long_side: int
     min_face_px: int  # of the reduced frame
     pad: float = 0.0  # border of replicated edges on each side, in short sides of the frame
-    gamma: float = 1.0  # < 1 brightens, > 1 darkens
+    gamma: float = 1.0  # < 1 brightens
     turns: int = 0  # quarter turns counter-clockwise that bring the face upright
     confidence: float = 0.9  # of a face's best detection
     thorough: bool = False  # finer steps of size and weaker candidates: twice the cost
@@ -80,8 +80,6 @@ def dear_looks(look: Look, luma: float) -> list[Look]:
     ]
     if luma < DIM_LUMA:
         looks.append(replace(sure, gamma=0.4))
-    if luma > GLARE_LUMA:
-        looks.append(replace(sure, gamma=2.2))
     return looks + [replace(sure, turns=turns) for turns in (1, 3, 2)]
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Metric, ModelCard, Thresholds
+from dfd_batch.checkpoint import Metric, ModelCard, Pooling, Thresholds
 from dfd_batch.features.cnn import FrameEncoder, load_part
 from dfd_batch.judge.lstm import TemporalHead
+from dfd_batch.judge.pool import pool_frames
 from dfd_batch.training import clips, evaluate, looks
 from dfd_batch.training.clips import ClipFeatures
 from dfd_batch.training.config import TrainConfig
@@ -29,7 +30,9 @@ MOST_HELD_OUT_PAIRS = 300
 BATCH_CLIPS = 64
 FEATURE_NOISE = 0.01
 """Standard deviation; the features' own is about 0.5."""
-COMMAND = "training.temporal.add_temporal(config, encoder)"
+POOLING = Pooling(strategy="mean")
+"""Calibrated here on single clips, and only a mean stays comparable when a video has more."""
+COMMAND = "dfd train --data DATA --work WORK --out OUT"
 
 
 def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> ModelCard:
@@ -172,13 +175,29 @@ def _clip_loss(
 
 
 @torch.inference_mode()
-def clip_logits(head: TemporalHead, data: ClipFeatures) -> NDArray[np.float64]:
-    """Return the head's clip logits (N,)."""
-    found = []
+def head_logits(
+    head: TemporalHead, data: ClipFeatures
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the head's clip logits (N,) and frame logits (N, T)."""
+    clip, frame = [], []
     for start in range(0, len(data.labels), 256):
         x = torch.from_numpy(data.features[start : start + 256].astype(np.float32))
-        found.append(head(x, torch.ones(x.shape[:2], dtype=torch.bool))[0].numpy())
-    return np.concatenate(found).astype(np.float64)
+        of_clips, of_frames = head(x, torch.ones(x.shape[:2], dtype=torch.bool))
+        clip.append(of_clips.numpy())
+        frame.append(of_frames.numpy())
+    return np.concatenate(clip).astype(np.float64), np.concatenate(frame).astype(np.float64)
+
+
+def clip_logits(head: TemporalHead, data: ClipFeatures) -> NDArray[np.float64]:
+    """Return the head's clip logits (N,)."""
+    return head_logits(head, data)[0]
+
+
+def pooled_logits(head: TemporalHead, data: ClipFeatures, pooling: Pooling) -> NDArray[np.float64]:
+    """Return (N,) what a scan would pool for a video that consists of each clip alone."""
+    clip, frame = head_logits(head, data)
+    mixed = pooling.clip_weight * clip[:, None] + (1 - pooling.clip_weight) * frame
+    return np.array([pool_frames(row, pooling) for row in mixed])
 
 
 def judge_head(head: TemporalHead, data: ClipFeatures) -> tuple[Metric, ...]:
@@ -217,7 +236,7 @@ def _card(
     crops = evaluation_crops(pool, config.preprocessing.crop_size, np.arange(len(pool)))
     faces = looks.logits(encoder, crops, config)
     image = evaluate.platt(pool.labels, faces)
-    odds = clip_logits(head, held_out)
+    odds = pooled_logits(head, held_out, POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
     genuine = np.concatenate(
         [
@@ -232,6 +251,7 @@ def _card(
             "description": "MobileNetV2-class frame encoder with an LSTM over time, provisional.",
             "image_calibration": image,
             "video_calibration": video,
+            "pooling": POOLING,
             "thresholds": thresholds(genuine, config.target_fpr),
             "metrics": kept + metrics,
         }

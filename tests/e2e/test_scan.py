@@ -12,6 +12,7 @@ import ray
 from dfd_batch import pipeline, settings
 from dfd_batch.demo import make_demo
 from dfd_batch.outcomes import UsageError
+from dfd_batch.resources import pool_sizes
 from dfd_batch.schema import REPORT
 from tests.e2e.detector import write_detector
 
@@ -168,9 +169,9 @@ def test_a_checkpoint_is_needed(archive, tmp_path):
 @pytest.mark.parametrize("cpus", [1, 2, 3, 8, 64, 1000])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_pools_leave_ray_a_cpu_for_its_own_tasks(cpus, gpus):
-    sizes = pipeline.pool_sizes(settings.Settings(), {"CPU": cpus, "GPU": gpus})
+    sizes = pool_sizes(settings.Settings(), {"CPU": cpus, "GPU": gpus})
     assert sizes.crop >= 1 and sizes.embed == (gpus or sizes.embed) >= 1
     assert (sizes.crop + sizes.embed) * sizes.cpus_per_actor <= max(0, cpus - 1) + 0.01
     fixed = settings.load({"pools": {"crop_actors": 5, "embed_actors": 2}})
-    sizes = pipeline.pool_sizes(fixed, {"CPU": cpus})
+    sizes = pool_sizes(fixed, {"CPU": cpus})
     assert (sizes.crop, sizes.embed) == (5, 2)

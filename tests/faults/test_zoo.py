@@ -12,14 +12,16 @@ from typing import Any
 import av
 import psutil
 import pytest
+from PIL import Image
 
+from dfd_batch.demo.photographs import coffee
 from dfd_batch.outcomes import Outcome
 from dfd_batch.stages import MAX_MESSAGE, MAX_URI
 from tests.faults.runner import Scanner
 from tests.faults.zoo import Kind, kinds
 from tests.faults.zoo_hostile import mov_with_reference
 from tests.faults.zoo_images import encoded
-from tests.faults.zoo_videos import face_frames, film
+from tests.faults.zoo_videos import face_frames, film, remuxed, shifted
 from tests.media import write_video
 
 FINAL = {
@@ -133,6 +135,31 @@ def test_a_search_for_undamaged_frames_has_an_end(scanner: Scanner, tmp_path: Pa
     row = scanner.scan(path)
     assert (outcome_of(row), row["error_kind"]) == (Outcome.UNREADABLE, "damaged_frames")
     assert "all 1200 frames" not in row["error_message"]
+
+
+def test_an_edit_list_hides_no_frame_that_players_show(scanner: Scanner, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    # as `ffmpeg -ss 0.5 -c copy` leaves it: the first key frame lies before the beginning
+    remuxed(shifted(-500), {"avoid_negative_ts": "disabled"}, gop=5)(path)
+    with av.open(str(path)) as container:
+        n_shown = sum(1 for _ in container.decode(video=0))
+    row = scanner.scan(path)
+    assert row["n_frames_used"] == n_shown == 27
+    assert row["crop_time_s"][:2] == pytest.approx([0.0, 0.04])
+
+
+def test_a_cup_lying_on_its_side_is_nobody(scanner: Scanner, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(Image.fromarray(coffee())))
+    assert outcome_of(scanner.scan(path)) == Outcome.NO_FACE
+
+
+def test_of_a_long_name_the_message_keeps_the_reason(scanner: Scanner, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".mp4")
+    path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(90))
+    message = scanner.scan(path)["error_message"]
+    assert message.startswith(str(path)[:40])
+    assert "container cannot be opened" in message
 
 
 def _flip(rng: random.Random, data: bytearray) -> None:
