@@ -61,9 +61,13 @@ def start_ray(address: str | None) -> bool:
     target = address or os.environ.get("RAY_ADDRESS")
     if started and target:
         try:
-            ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
+            with _quiet_core():
+                ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
-            raise UsageError(f"No Ray cluster answers at {target!r}: {error}") from None
+            raise UsageError(
+                f"No Ray cluster lets us in at {target!r}: {error}; check the address and, where "
+                "it asks for a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+            ) from None
     elif started:
         # "local", or a stale address file of another Ray would be joined; loopback only
         with _quiet_core():

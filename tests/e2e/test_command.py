@@ -1,13 +1,17 @@
 """The command as its users start it: its own process, its own Ray, S3, a kill in the middle."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.dataset as ds
 import pytest
 
@@ -105,20 +109,26 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, said, archive, tmp
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_scan_joins_a_cluster_and_leaves_it_running(archive, detector, tmp_path):
+def test_a_scan_joins_a_cluster_and_leaves_it_running(archive, detector, tmp_path, monkeypatch):
     """A head node of its own on loopback; what this test starts it stops by pid."""
+    # or Ray replaces 127.0.0.1 by this machine's outer address
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "test" * 12)
     port = 20000 + os.getpid() % 20000
+    short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # its sockets' paths must stay short
     ray = Path(sys.executable).with_name("ray")
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", "--num-cpus=3", f"--port={port}",
          "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats",
-         f"--temp-dir={tmp_path / 'ray'}"],
+         f"--temp-dir={short}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         address = f"127.0.0.1:{port}"
+        time.sleep(8)
         for images in ("one", "two"):
-            time.sleep(8 if images == "one" else 0)
+            assert head.poll() is None
             done = dfd(
                 "scan", archive / "images", "--out", tmp_path / images, "--checkpoint", detector,
                 "--address", address, "--json",
@@ -127,5 +137,9 @@ def test_a_scan_joins_a_cluster_and_leaves_it_running(archive, detector, tmp_pat
             assert json.loads(done.stdout)["n_reported"] == 5
         assert head.poll() is None
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
+        started = psutil.Process(head.pid)
+        for process in [*started.children(recursive=True), started]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         head.wait(30)
+        shutil.rmtree(short, ignore_errors=True)
