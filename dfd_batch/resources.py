@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from ray.data import DataContext
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Settings
 
+KNOCK_TIMEOUT_S = 10.0
 IO_CPUS = 1
 """Ray's listing, reading and splitting tasks take a whole CPU each. A run whose actors hold every
 CPU that Ray counts therefore stands still for ever; one stays free of them."""
@@ -60,6 +62,7 @@ def start_ray(address: str | None) -> bool:
     started = not ray.is_initialized()
     target = address or os.environ.get("RAY_ADDRESS")
     if started and target:
+        _knock(target)
         try:
             with _quiet_core():
                 ray.init(address=target, log_to_driver=False, logging_level=logging.ERROR)
@@ -85,6 +88,20 @@ def start_ray(address: str | None) -> bool:
     with suppress(AttributeError):
         context.print_on_execution_start = False
     return started
+
+
+def _knock(address: str) -> None:
+    """Raise UsageError where nothing listens at `host:port`: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_TIMEOUT_S).close()
+    except OSError as error:
+        raise UsageError(
+            f"Nothing answers at {address!r} ({error}); give --address or RAY_ADDRESS the "
+            "HOST:PORT of a running Ray head, or leave both out for a Ray on this machine."
+        ) from None
 
 
 @contextmanager

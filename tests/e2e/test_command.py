@@ -100,6 +100,7 @@ def test_a_killed_scan_goes_on_where_it_was(archive, detector, tmp_path):
         (["scan", "{archive}", "--out", "{tmp}", "--coverage", "quik"], "quik"),
         (["scan", "{archive}", "--out", "{tmp}", "--checkpoint", "none"], "'none'"),
         (["scan", "{archive}"], "--out"),
+        (["scan", "{archive}", "--out", "{tmp}", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
     ],
 )
 def test_bad_usage_is_one_sentence_and_exit_code_2(arguments, said, archive, tmp_path):
