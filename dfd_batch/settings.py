@@ -72,9 +72,9 @@ class Limits(_Section):
     """Pixels of one image or frame; above it the object is `too_large`."""
     decode_long_side: Annotated[int, Field(ge=64)] = 1920
     """Larger frames are reduced to this long side as they leave the decoder."""
-    max_full_clips: Annotated[int, Field(ge=1)] = 256
-    """Clips of one video under `full` coverage: 2.7 minutes at 25 fps without a gap; in longer
-    videos these clips are spread evenly."""
+    max_full_clips: Annotated[int, Field(ge=1)] = 128
+    """Clips of one video under `full` coverage: 82 s at 25 fps without a gap; in longer videos
+    these clips are spread evenly. More of them want more `faces.max_crops` as well."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     timeout_per_clip_s: Annotated[float, Field(ge=0)] = 5.0
     """The deadline of an object is `timeout_s` + clips x `timeout_per_clip_s`."""
@@ -91,8 +91,8 @@ class Faces(_Section):
     """Smallest face MTCNN looks for, in pixels of the reduced frame."""
     detector_confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
     max_faces_per_frame: Annotated[int, Field(ge=1)] = 8
-    max_crops: Annotated[int, Field(ge=1)] = 4096
-    """Crops kept of one object (the largest faces' first): bounds memory, 450 MB at 192 px."""
+    max_crops: Annotated[int, Field(ge=1)] = 2048
+    """Crops kept of one object (the largest faces' first): bounds memory, 225 MB at 192 px."""
     min_face_px: Annotated[int, Field(ge=1)] = 36
     """Smaller faces, in displayed pixels (box height), are `face_too_small`."""
     min_brightness: Annotated[float, Field(ge=0, le=255)] = 18.0

@@ -58,12 +58,13 @@ class Kept:
             n -= len(self._runs.pop().crops)
 
     def result(self) -> FaceCrops:
-        """Return all crops by (clip, track, time), tracks numbered from 0."""
+        """Return all crops by (clip, track, time), tracks numbered from 0; nothing is kept then."""
         # A face that only a dear look found is doubtful beside faces that anyone can see.
         sure = [run for run in self._runs if run.sure]
         n_sure = sum(len(run.crops) for run in sure)
         runs = sure if 2 * n_sure >= len(self) else self._runs
         runs = sorted(runs, key=lambda run: (run.clip, run.track))
+        self._runs = []  # or two copies of all crops would outlive this call
         number = {track: i for i, track in enumerate(sorted({run.track for run in runs}))}
         lengths = [len(run.crops) for run in runs]
         tracks = np.array([number[run.track] for run in runs], np.int32)
