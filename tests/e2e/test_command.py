@@ -64,6 +64,7 @@ def test_from_bucket_to_bucket(archive, detector, bucket):
     again = dfd(
         "scan", f"{bucket}/in", "--out", f"{bucket}/out", "--checkpoint", detector, "--json"
     )
+    assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["plan"]["n_done"] == len(rows)
 
 
