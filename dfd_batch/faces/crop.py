@@ -93,11 +93,6 @@ def cut(frame: Frame, square: Square, size: int) -> Frame:
     return cropped.astype(np.uint8, copy=False)
 
 
-def crop_face(frame: Frame, landmarks: Points, margin: float, size: int) -> Frame:
-    """Return the crop (size, size, 3) of the face at these landmarks (5, 2) of the frame."""
-    return cut(frame, face_square(landmarks, margin), size)
-
-
 def _patch(frame: Frame, x0: int, y0: int, side: int) -> Frame:
     """Return the square (side, side, 3) whose corner is (x0, y0), edges replicated."""
     height, width = frame.shape[:2]

@@ -62,10 +62,6 @@ def draw_geometry(rng: Generator) -> Geometry:
     )
 
 
-STRAIGHT = Geometry(flip=False, scale=1.0, shift=(0.0, 0.0), degrees=0.0)
-"""The scan's own crop."""
-
-
 @dataclass(frozen=True)
 class Degradation:
     """One way of making a crop worse; None or 0 leaves a step out."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfd_batch.faces.crop import Square, crop_face, cut, face_size, face_square
+from dfd_batch.faces.crop import Square, cut, face_size, face_square
 from dfd_batch.faces.turn import turned, unturned, unturned_boxes
 
 LANDMARKS = np.array([[40, 50], [70, 50], [55, 65], [43, 80], [67, 80]], np.float32)
@@ -94,7 +94,8 @@ def test_cropping_a_reduced_frame_shows_the_same_part_of_the_picture(eileen: np.
 
     at = np.array([[207, 101], [243, 101], [228, 122], [208, 138], [241, 138]], np.float32)
     half = cv2.resize(eileen, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    whole, reduced = crop_face(eileen, at, 2.15, 48), crop_face(half, at / 2, 2.15, 48)
+    whole = cut(eileen, face_square(at, 2.15), 48)
+    reduced = cut(half, face_square(at / 2, 2.15), 48)
     assert np.abs(whole.astype(int) - reduced).mean() < 4
 
 
