@@ -8,7 +8,7 @@ that it was reading:
 | fault | caught by | becomes |
 |---|---|---|
 | corrupt, unsupported, no stream | exception in the worker | unreadable, unsupported |
-| native hang | deadline, SIGKILL | timeout |
+| native hang | deadline, SIGKILL; RLIMIT_CPU where the actor itself is stopped | timeout |
 | segmentation fault, abort | closed socket and exit status | crashed (signal named) |
 | memory blow-up | RLIMIT_AS in the worker | too_large |
 | slow leak | worker replaced every n objects | nothing |
@@ -25,6 +25,8 @@ from typing import Self
 
 import numpy as np
 
+from dfd_batch.decode.confine import MAX_DEADLINE_S
+from dfd_batch.decode.partial import Load
 from dfd_batch.decode.processes import Server, WorkerGone, WorkerHandle
 from dfd_batch.outcomes import MediaFault, Outcome
 from dfd_batch.schema import Clip, Decoded, Probe
@@ -32,8 +34,14 @@ from dfd_batch.settings import Limits, Sampling
 
 KEEP_BYTES = 256 * 2**20
 """A worker whose slots grew beyond this is replaced after its object, to give memory back."""
-MAX_DEADLINE_S = 1500.0
-"""Below Ray's `execution_no_progress_timeout_s` of 1800 s, whatever the number of clips."""
+
+
+class _NotLoaded(Exception):  # noqa: N818
+    """Bytes that the decoder needs could not be brought."""
+
+    def __init__(self, fault: MediaFault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
 
 
 class Cell:
@@ -74,7 +82,7 @@ class Cell:
         return self._server.pid if self._server else None
 
     def decode(
-        self, path: str, sampling: Sampling, name: str | None = None
+        self, path: str, sampling: Sampling, name: str | None = None, load: Load | None = None
     ) -> Iterator[Probe | Clip | Decoded]:
         """Yield exactly one Probe, then Clips, then exactly one Decoded.
 
@@ -82,6 +90,8 @@ class Cell:
             path: A local file.
             sampling: Which clips of a video are read.
             name: What messages call the object; the path unless given.
+            load: Brings bytes of the file that are not there yet; None: all are. The time that
+                it takes is not the decoder's.
 
         Returns:
             Clips' frames are views into shared memory, gone when the next item is asked for.
@@ -94,9 +104,12 @@ class Cell:
         try:
             worker = self._ready_worker()
             worker.n_objects += 1
-            worker.send({"path": path, "sampling": sampling.model_dump(mode="json")})
-            yield from self._items(worker)
+            plan = sampling.model_dump(mode="json")
+            worker.send({"path": path, "sampling": plan, "holes": load is not None})
+            yield from self._items(worker, load)
             clean = True
+        except _NotLoaded as failed:  # the worker waits for what will not come
+            raise failed.fault from None
         except MediaFault as fault:
             clean = fault.kind != "out_of_memory"  # what is left of its memory is in pieces
             raise MediaFault(fault.outcome, fault.kind, f"{name}: {fault.message}") from None
@@ -111,6 +124,11 @@ class Cell:
             if not clean or self._is_spent():
                 self._end_worker(kill=True)
 
+    def start(self) -> None:
+        """Let the server import the decoders while its actor is still busy with its own imports."""
+        if self._server is None:
+            self._server = Server()
+
     def close(self) -> None:
         """End worker and server; the cell may be used again."""
         self._end_worker(kill=True)
@@ -118,7 +136,7 @@ class Cell:
         if server is not None:
             server.close()
 
-    def _items(self, worker: WorkerHandle) -> Iterator[Probe | Clip | Decoded]:
+    def _items(self, worker: WorkerHandle, load: Load | None) -> Iterator[Probe | Clip | Decoded]:
         left_s = self._limits.timeout_s  # of waiting: time that the consumer takes is its own
         while True:
             started = time.monotonic()
@@ -128,6 +146,12 @@ class Cell:
                 case {"planned": n_clips}:
                     more_s = min(n_clips * self._limits.timeout_per_clip_s, MAX_DEADLINE_S)
                     left_s = min(left_s + more_s, MAX_DEADLINE_S)
+                case {"need": [int(begin), int(end)]} if load is not None:
+                    try:
+                        load(begin, end)
+                    except MediaFault as fault:
+                        raise _NotLoaded(fault) from None
+                    worker.send({"have": True})
                 case {"probe": fields}:
                     yield Probe(**fields)
                 case {"clip": fields}:
@@ -155,8 +179,8 @@ class Cell:
         return self._worker
 
     def _fork(self) -> WorkerHandle:
-        if self._server is None:
-            self._server = Server()
+        self.start()
+        assert self._server is not None  # noqa: S101 - for the type checker
         return self._server.fork(self._limits)
 
     def _is_spent(self) -> bool:
@@ -189,5 +213,7 @@ class Cell:
         status = self._end_worker(kill=False)
         if status is None:
             return MediaFault(Outcome.CRASHED, "server_lost", f"{name}: the decoder's server died.")
+        if status == -signal.SIGXCPU:
+            return self._timed_out(name)
         kind = signal.Signals(-status).name if status < 0 else f"exit_{status}"
         return MediaFault(Outcome.CRASHED, kind, f"{name}: the decoder crashed ({kind}).")

@@ -3,7 +3,8 @@
 Started as `python -m dfd_batch.decode.cell_server FD`. Forking from here costs milliseconds, where
 a fresh interpreter costs more than half a second, and it is safe here: no threads, no network, no
 torch, no Ray. The server never decodes, so it can neither crash nor hang on a file; when the
-actor goes, its socket closes and the server takes the worker with it.
+actor goes, its socket closes and the server takes the worker with it. What it and its forks may
+do is `confine`'s matter.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import contextlib
 import ctypes
 import json
 import os
-import resource
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any, NoReturn
+
+from dfd_batch.decode import confine
 
 MESSAGE_BYTES = 1 << 16
 EXIT_GRACE_S = 2.0  # from a worker's closed socket to its exit status
@@ -29,6 +31,7 @@ def main() -> None:
     """Serve fork and end requests until the actor is gone."""
     import dfd_batch.decode.worker  # noqa: F401 - the decoders, once for all workers
 
+    confine.isolate()
     control = socket.socket(fileno=int(sys.argv[1]))
     workers: set[int] = set()
     try:
@@ -89,18 +92,19 @@ def _work(fds: list[int], limits: dict[str, Any]) -> NoReturn:
 
 
 def _confine(memory_bytes: int) -> None:
-    """Die with the server, dump no core, stay quiet, go first when memory is short."""
+    """Die with the server, take no more than allowed, stay quiet, change nothing.
+
+    Go first when memory is short.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    present = pages * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (present + memory_bytes, resource.RLIM_INFINITY))
+    confine.limit_resources(memory_bytes)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)
+    confine.read_only()
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
 import av.logging
 
+from dfd_batch.decode.partial import PartialFile
 from dfd_batch.decode.sniff import Sniffed
 from dfd_batch.outcomes import MediaFault, Outcome
 from dfd_batch.settings import Limits
@@ -19,6 +20,9 @@ from dfd_batch.settings import Limits
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+Source = str | PartialFile
+"""A local file by its path, or one that is filled in as it is read."""
 
 DEFAULT_FPS = 25.0
 FPS_RANGE = (0.1, 1000.0)  # outside, a header's rate is a time base or nonsense
@@ -34,7 +38,7 @@ NOT_PICTURES = ("attached_pic", "timed_thumbnails", "still_image")  # cover art 
 
 @contextmanager
 def open_video(
-    path: str, sniffed: Sniffed, limits: Limits
+    source: Source, sniffed: Sniffed, limits: Limits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Yield the open container and the stream of moving pictures, ready to decode.
 
@@ -46,16 +50,19 @@ def open_video(
         MediaFault: `unreadable`, `unsupported` or `too_large`.
     """
     options = {"protocol_whitelist": "file", "format_whitelist": _whitelist(sniffed)}
+    file = f"file:{source}" if isinstance(source, str) else source
+    if isinstance(source, PartialFile):
+        source.seek(0)
     try:
         container = av.open(
-            f"file:{path}", format=sniffed.opener, options=options, metadata_errors="replace"
+            file, "r", format=sniffed.opener, options=options, metadata_errors="replace"
         )
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
         raise _damaged(sniffed, reason(error)) from None
     with container:
-        yield container, _picture_stream(container, path, sniffed, limits)
+        yield container, _picture_stream(container, source, sniffed, limits)
 
 
 def _damaged(sniffed: Sniffed, why: str) -> MediaFault:
@@ -69,7 +76,7 @@ def _whitelist(sniffed: Sniffed) -> str:
 
 
 def _picture_stream(
-    container: InputContainer, path: str, sniffed: Sniffed, limits: Limits
+    container: InputContainer, source: Source, sniffed: Sniffed, limits: Limits
 ) -> VideoStream:
     if not container.streams:  # not even sound: its description is cut off
         raise _damaged(sniffed, "no stream is described")
@@ -90,7 +97,7 @@ def _picture_stream(
             Outcome.UNSUPPORTED,
             "codec_not_supported",
             f"the {sniffed.container} file's video codec "
-            f"({codec_name(streams[0], path, sniffed)}) has no decoder here.",
+            f"({codec_name(streams[0], source, sniffed)}) has no decoder here.",
         )
     stream = max(readable, key=lambda s: (s.width * s.height, -s.index))
     if stream.width * stream.height > limits.max_pixels:
@@ -107,16 +114,20 @@ def _picture_stream(
     return stream
 
 
-def codec_name(stream: VideoStream, path: str, sniffed: Sniffed) -> str:
+def codec_name(stream: VideoStream, source: Source, sniffed: Sniffed) -> str:
     """Return the codec's name, or where it has no decoder, what the container calls it."""
     if stream.codec_context is not None:
         name: str = stream.codec_context.codec.canonical_name
         return name
     if sniffed.opener not in CODEC_NAMES:
         return "unknown"
-    with Path(path).open("rb") as file:
+    with (
+        nullcontext(source) if isinstance(source, PartialFile) else Path(source).open("rb") as file
+    ):
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
         ends = file.read(SEARCH_BYTES)
-        file.seek(max(len(ends), os.fstat(file.fileno()).st_size - SEARCH_BYTES))
+        file.seek(max(len(ends), size_bytes - SEARCH_BYTES))
         ends += file.read()
     found = CODEC_NAMES[sniffed.opener].search(ends)
     return found.group(1).decode() if found else "unknown"

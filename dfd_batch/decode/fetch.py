@@ -1,65 +1,42 @@
-"""An object as a local file: used in place, or downloaded for as long as it is read.
+"""An object as a local file: used in place, downloaded, or filled in as it is read.
 
 Only the version that the manifest names is read: by version id, or under the condition that the
-ETag is still the same. An object that has changed since becomes `changed`.
+ETag is still the same, whether the store knows such conditions or not. An object that has changed
+since becomes `changed`; so does a local file that changes while it is read. A large object on S3 is
+not downloaded: its file has its size and holes, and `Fetched.load` fills those that the decoder is
+about to read.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
+from dfd_batch.decode.download import Download, check_etag, fault
 from dfd_batch.outcomes import MediaFault, Outcome, UsageError
 from dfd_batch.settings import Limits, Storage
-from dfd_batch.storage import client, is_s3, local_path, split_s3
+from dfd_batch.storage import is_s3, local_path
 from dfd_batch.storage.uris import local_etag
 
-CHUNK_BYTES = 4 * 2**20
-
-_BY_CODE = {
-    "NoSuchKey": Outcome.MISSING,
-    "NoSuchBucket": Outcome.MISSING,
-    "NoSuchVersion": Outcome.MISSING,
-    "404": Outcome.MISSING,
-    "PreconditionFailed": Outcome.CHANGED,
-    "412": Outcome.CHANGED,
-    "SlowDown": Outcome.THROTTLED,
-    "Throttling": Outcome.THROTTLED,
-    "ThrottlingException": Outcome.THROTTLED,
-    "RequestLimitExceeded": Outcome.THROTTLED,
-    "TooManyRequests": Outcome.THROTTLED,
-    "ServiceUnavailable": Outcome.THROTTLED,
-    "RequestTimeout": Outcome.TIMEOUT,
-}
-_BY_STATUS = {
-    401: Outcome.ACCESS_DENIED,
-    403: Outcome.ACCESS_DENIED,
-    404: Outcome.MISSING,
-    405: Outcome.MISSING,  # the version is a delete marker
-    412: Outcome.CHANGED,
-    429: Outcome.THROTTLED,
-}
-_ADVICE = {
-    Outcome.MISSING: "it is not there (any more)",
-    Outcome.CHANGED: "it has changed since it was listed; scan again to judge the new version",
-    Outcome.ACCESS_DENIED: "access is denied; the credentials need read access to it",
-    Outcome.THROTTLED: "the store is too busy; use fewer crop actors or try again later",
-    Outcome.TIMEOUT: "the store did not answer in time; try again, or raise storage.read_timeout_s",
-}
+BLOCK_BYTES = 2**18
+"""What a large object is read in; less costs a request as well."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fetched:
-    """An object that lies on this machine."""
+    """An object that lies on this machine, or as much of it as is wanted."""
 
     path: str
     bytes_read: int
     fetch_ms: float
+    load: Callable[[int, int], None] | None = None
+    """Brings the bytes from … to …; None: all are there."""
 
 
 class Fetcher:
@@ -81,6 +58,8 @@ class Fetcher:
         etag: str | None = None,
         version_id: str | None = None,
         size_bytes: int | None = None,
+        *,
+        in_parts: bool = False,
     ) -> Iterator[Fetched]:
         """Yield the object as a local file that is there until the context ends.
 
@@ -89,6 +68,7 @@ class Fetcher:
             etag: The content that was listed; None reads whatever is there.
             version_id: Of a versioned bucket; then the ETag is not asked.
             size_bytes: As listed.
+            in_parts: A large object on S3 may come with holes, which `Fetched.load` fills.
 
         Raises:
             MediaFault: `missing`, `changed`, `access_denied`, `throttled`, `timeout`, `empty` or
@@ -99,10 +79,22 @@ class Fetcher:
             self._check_size(uri, size_bytes)
         if not is_s3(uri):
             path, n_bytes = self._in_place(uri, etag)
-            yield Fetched(path, n_bytes, _ms_since(started))
+            try:
+                yield Fetched(path, n_bytes, _ms_since(started))
+            except MediaFault:  # of a file that changed or went meanwhile it says nothing
+                self._in_place(uri, etag)
+                raise
+            with suppress(FileNotFoundError):  # gone by now, but it was read
+                check_etag(uri, etag, local_etag(local_path(uri).stat()))
             return
         with tempfile.NamedTemporaryFile(prefix="dfd-object-") as file:
-            n_bytes = self._download(uri, etag, version_id, file)
+            object_ = Download(
+                self._storage, uri, etag, version_id, lambda size: self._check_size(uri, size)
+            )
+            if in_parts and size_bytes is not None and size_bytes > self._storage.parts_from_bytes:
+                yield _in_parts(object_, file, size_bytes)
+                return
+            n_bytes = object_.read(file)
             yield Fetched(file.name, n_bytes, _ms_since(started))
 
     def _check_size(self, uri: str, size_bytes: int) -> None:
@@ -126,76 +118,33 @@ class Fetcher:
                 )
             path.open("rb").close()
         except PermissionError as error:
-            raise _fault(uri, Outcome.ACCESS_DENIED, "permission") from error
+            raise fault(uri, Outcome.ACCESS_DENIED, "permission") from error
         except (OSError, ValueError, UsageError) as error:
-            raise _fault(uri, Outcome.MISSING, "not_found") from error
-        if etag and etag != local_etag(told):
-            raise _fault(uri, Outcome.CHANGED, "etag")
+            raise fault(uri, Outcome.MISSING, "not_found") from error
+        check_etag(uri, etag, local_etag(told))
         self._check_size(uri, told.st_size)
         return str(path), told.st_size
 
-    def _download(self, uri: str, etag: str | None, version_id: str | None, file: IO[bytes]) -> int:
-        """Write the object to a file and return its bytes, resuming where a connection breaks."""
-        from botocore.exceptions import BotoCoreError, ClientError
-        from urllib3.exceptions import HTTPError
 
-        bucket, key = split_s3(uri)
-        wanted: dict[str, Any] = {"Bucket": bucket, "Key": key}
-        if version_id:
-            wanted["VersionId"] = version_id
-        elif etag:
-            wanted["IfMatch"] = f'"{etag.strip(chr(34))}"'
-        for attempt in range(1, self._storage.max_retries + 1):
-            try:
-                return self._copy(uri, wanted, file)
-            except ClientError as error:
-                outcome, code = _classify(error)
-                raise _fault(uri, outcome, code) from error
-            except (BotoCoreError, HTTPError, OSError) as error:
-                outcome = _classify_local(error)
-                if outcome is not Outcome.TIMEOUT or attempt == self._storage.max_retries:
-                    raise _fault(uri, outcome, type(error).__name__) from error
-                if file.tell() == 0:  # the client has retried that often itself
-                    raise _fault(uri, outcome, type(error).__name__) from error
-        raise AssertionError("unreachable")
+def _in_parts(object_: Download, file: IO[bytes], size_bytes: int) -> Fetched:
+    """Return an object of which nothing is here yet; each of its blocks is read at most once."""
+    os.truncate(file.fileno(), size_bytes)
+    here = bytearray(-(-size_bytes // BLOCK_BYTES))
+    fetched = Fetched(file.name, 0, 0.0)
 
-    def _copy(self, uri: str, wanted: dict[str, Any], file: IO[bytes]) -> int:
-        begin = file.tell()
-        ranged = {"Range": f"bytes={begin}-"} if begin else {}
-        answer = client(self._storage).get_object(**wanted, **ranged)
-        if "IfMatch" not in wanted and "VersionId" not in wanted:
-            wanted["IfMatch"] = answer["ETag"]  # a resumed download must be of the same object
-        self._check_size(uri, begin + int(answer["ContentLength"]))
-        for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
-            file.write(chunk)
-        file.flush()
-        return file.tell()
+    def load(begin: int, end: int) -> None:
+        started = time.perf_counter()
+        block, last = max(begin, 0) // BLOCK_BYTES, (min(end, size_bytes) - 1) // BLOCK_BYTES
+        while (first := here.find(0, block, last + 1)) >= 0:
+            block = here.find(1, first, last + 1)  # what is here already ends a part
+            block = last + 1 if block < 0 else block
+            stop = min(block * BLOCK_BYTES, size_bytes)
+            fetched.bytes_read += object_.read(file, first * BLOCK_BYTES, stop)
+            here[first:block] = b"\1" * (block - first)
+        fetched.fetch_ms += _ms_since(started)
 
-
-def _classify(error: Any) -> tuple[Outcome, str]:
-    """Return the outcome and the store's own word for an error that it answered."""
-    code = str(error.response.get("Error", {}).get("Code", "")) or "unknown"
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _BY_CODE:
-        return _BY_CODE[code], code
-    return _BY_STATUS.get(
-        status, Outcome.THROTTLED if status >= 500 else Outcome.ACCESS_DENIED
-    ), code
-
-
-def _classify_local(error: Exception) -> Outcome:
-    """Return the outcome for an error on this side of the connection."""
-    from botocore.exceptions import HTTPClientError
-
-    silent = isinstance(error, HTTPClientError | OSError) or type(error).__module__.startswith(
-        ("urllib3", "botocore.exceptions")
-    )
-    credentials = "Credential" in type(error).__name__ or "Token" in type(error).__name__
-    return Outcome.TIMEOUT if silent and not credentials else Outcome.ACCESS_DENIED
-
-
-def _fault(uri: str, outcome: Outcome, kind: str) -> MediaFault:
-    return MediaFault(outcome, kind, f"{uri}: {_ADVICE[outcome]} ({kind}).")
+    fetched.load = load
+    return fetched
 
 
 def _ms_since(started: float) -> float:

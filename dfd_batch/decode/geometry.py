@@ -63,10 +63,14 @@ class Geometry:
     """The sizes of one video's pictures on their way to the display."""
 
     upright: Upright
-    decoded: tuple[int, int]  # (width, height) with square pixels, reduced, not yet upright
-    shape: tuple[int, int]  # (H, W) of a frame of a clip
-    display: tuple[int, int]  # (width, height) displayed at full size
-    scale: float  # frame pixels per displayed pixel
+    decoded: tuple[int, int]
+    """(width, height) with square pixels, reduced, not yet upright."""
+    shape: tuple[int, int]
+    """(H, W) of a frame of a clip."""
+    display: tuple[int, int]
+    """(width, height) displayed at full size."""
+    scale: float
+    """Frame pixels per displayed pixel."""
 
 
 def geometry(

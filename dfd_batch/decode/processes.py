@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfd_batch.decode import confine
 from dfd_batch.settings import Limits
 
 MESSAGE_BYTES = 1 << 16
@@ -103,7 +104,7 @@ class Server:
                 [sys.executable, "-P", "-m", SERVER, str(far_end.fileno())],
                 pass_fds=[far_end.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": _search_path()},
+                env={**confine.environment(), "PYTHONPATH": _search_path()},
                 process_group=0,  # a Ctrl-C is for the actor to act on
             )
         self.pid = self._process.pid

@@ -32,13 +32,18 @@ MISSING_END, MISSING_END_S = 0.05, 0.5
 class Timeline:
     """Key frames of a stream; times count from its first frame."""
 
-    keys: tuple[tuple[float, int], ...]  # (time in s, time stamp to seek), ascending
-    exact: bool  # a key frame lies at each of them; else they are moments to seek
-    duration_s: float  # of what the file really holds
+    keys: tuple[tuple[float, int], ...]
+    """(time in s, time stamp to seek), ascending."""
+    exact: bool
+    """A key frame lies at each of them; else they are moments to seek."""
+    duration_s: float
+    """Of what the file really holds."""
     fps: float
     truncated: bool
-    margin_s: float = 0.0  # seek so much earlier: where there is no index, seeks land imprecisely
-    zero: int | None = None  # time stamp of the first displayed frame, if it is known
+    margin_s: float = 0.0
+    """Seek so much earlier: where there is no index, seeks land imprecisely."""
+    zero: int | None = None
+    """Time stamp of the first displayed frame, if it is known."""
 
 
 def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dfd_batch.decode.clips import Allocate, ClipReader
-from dfd_batch.decode.container import codec_name, frames_per_second, open_video
+from dfd_batch.decode.container import Source, codec_name, frames_per_second, open_video
 from dfd_batch.decode.frames import FrameSource
 from dfd_batch.decode.geometry import Geometry
 from dfd_batch.decode.sampling import Run, n_clips_wanted, place_clips
@@ -35,12 +35,12 @@ class Planned:
 
 
 def read_video(
-    path: str, sniffed: Sniffed, sampling: Sampling, limits: Limits, allocate: Allocate
+    source: Source, sniffed: Sniffed, sampling: Sampling, limits: Limits, allocate: Allocate
 ) -> Iterator[Planned | Probe | Clip | Decoded]:
     """Yield the plan, the probe, then clips in time order, then the account.
 
     Args:
-        path: A local file.
+        source: A local file, or one that is filled in as it is read.
         sniffed: Its container.
         sampling: Which clips.
         limits: Bounds of size and number.
@@ -56,7 +56,7 @@ def read_video(
         all_patched = account.n_frames_repeated > 0
         if (in_order and all_patched) or (healed and not all_patched):
             continue
-        for item in _attempt(path, sniffed, sampling, limits, allocate, in_order, healed):
+        for item in _attempt(source, sniffed, sampling, limits, allocate, in_order, healed):
             if isinstance(item, Decoded):
                 account = item
             else:
@@ -64,11 +64,11 @@ def read_video(
         if account.n_clips:
             yield replace(account, truncated=account.truncated or healed)
             return
-    raise _nothing(path, sniffed, limits, account)
+    raise _nothing(source, sniffed, limits, account)
 
 
 def _attempt(
-    path: str,
+    source: Source,
     sniffed: Sniffed,
     sampling: Sampling,
     limits: Limits,
@@ -81,7 +81,7 @@ def _attempt(
     With `in_order` the clips follow one another from the beginning, and nothing is ever sought.
     With `healed` frames count as sound again some time behind damage.
     """
-    with open_video(path, sniffed, limits) as (container, stream):
+    with open_video(source, sniffed, limits) as (container, stream):
         if in_order:
             timeline = Timeline(
                 (), False, 0.0, frames_per_second(stream), True, zero=stream.start_time
@@ -92,27 +92,27 @@ def _attempt(
             times_s = [time_s for time_s, _ in timeline.keys]
             runs = place_clips(times_s, timeline.duration_s, timeline.fps, sampling, limits)
             yield Planned(sum(run.n_clips for run in runs))
-        source = FrameSource(container, stream, healed=healed)
-        reader = ClipReader(source, stream, timeline, sampling, limits, allocate)
+        frames = FrameSource(container, stream, healed=healed)
+        reader = ClipReader(frames, stream, timeline, sampling, limits, allocate)
         n_clips = 0
         for clip in (clip for run in runs for clip in reader.read(run)):
             if clip.index == 0:
-                yield _probe(container, stream, path, sniffed, reader.geometry)
+                yield _probe(container, stream, source, sniffed, reader.geometry)
             n_clips += 1
             yield clip
         yield Decoded(
             n_clips=n_clips,
-            n_frames_decoded=source.n_decoded,
+            n_frames_decoded=frames.n_decoded,
             n_frames_used=reader.n_used,
-            n_frames_repeated=source.n_invented,
-            truncated=timeline.truncated or source.broken,
+            n_frames_repeated=frames.n_invented,
+            truncated=timeline.truncated or frames.broken,
         )
 
 
-def _nothing(path: str, sniffed: Sniffed, limits: Limits, account: Decoded) -> MediaFault:
+def _nothing(source: Source, sniffed: Sniffed, limits: Limits, account: Decoded) -> MediaFault:
     """Return why a video gave no clip."""
-    with open_video(path, sniffed, limits) as (_, stream):
-        what = f"the {sniffed.container} file's {codec_name(stream, path, sniffed)} stream"
+    with open_video(source, sniffed, limits) as (_, stream):
+        what = f"the {sniffed.container} file's {codec_name(stream, source, sniffed)} stream"
     if account.n_frames_repeated:
         told = f"{what} is damaged: all {account.n_frames_decoded} frames read are patched up."
         return MediaFault(Outcome.UNREADABLE, "damaged_frames", told)
@@ -123,7 +123,7 @@ def _nothing(path: str, sniffed: Sniffed, limits: Limits, account: Decoded) -> M
 def _probe(
     container: InputContainer,
     stream: VideoStream,
-    path: str,
+    source: Source,
     sniffed: Sniffed,
     shown: Geometry | None,
 ) -> Probe:
@@ -131,7 +131,7 @@ def _probe(
     return Probe(
         media="video",
         container=sniffed.container,
-        codec=codec_name(stream, path, sniffed),
+        codec=codec_name(stream, source, sniffed),
         duration_s=declared_duration_s(container, stream),
         fps=frames_per_second(stream),
         width=width,

@@ -19,7 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfd_batch.decode.confine import MAX_DEADLINE_S, allow_cpu
 from dfd_batch.decode.media import decode
+from dfd_batch.decode.partial import Load
 from dfd_batch.decode.video import Planned
 from dfd_batch.outcomes import MediaFault, Outcome
 from dfd_batch.schema import Clip, Decoded, Probe
@@ -55,6 +57,10 @@ class Slots:
         n_bytes = int(np.prod(shape))
         shared = self._grown(self.last, n_bytes)
         return np.frombuffer(shared, np.uint8, count=n_bytes).reshape(shape)
+
+    def give_back(self, slot: int) -> None:
+        """Take a slot as free again."""
+        self._free.append(slot)
 
     def _grown(self, slot: int, n_bytes: int) -> mmap.mmap:
         shared = self._maps[slot]
@@ -95,8 +101,10 @@ class Worker:
             if "path" not in request:
                 continue  # slots of the last object that were given back
             self._slots.reset()
+            allow_cpu(self._limits.timeout_s)
             try:
-                self._decode(request["path"], Sampling.model_validate(request["sampling"]))
+                sampling = Sampling.model_validate(request["sampling"])
+                self._decode(request["path"], sampling, self._load if request["holes"] else None)
             except MediaFault as fault:
                 self._fault(fault.outcome, fault.kind, fault.message)
             except MemoryError:
@@ -112,10 +120,18 @@ class Worker:
                 told = f"decoding failed ({type(error).__name__}: {error})."
                 self._fault(Outcome.UNREADABLE, "decoder_error", told)
 
-    def _decode(self, path: str, sampling: Sampling) -> None:
-        for item in decode(path, sampling, self._limits, self._slots.allocate):
+    def _load(self, begin: int, end: int) -> None:
+        """Have the actor fill in a part of the file."""
+        self._send({"need": [begin, end]})
+        while "have" not in (answer := json.loads(_receive(self._connection))):
+            self._slots.give_back(answer["free"])
+
+    def _decode(self, path: str, sampling: Sampling, load: Load | None) -> None:
+        for item in decode(path, sampling, self._limits, self._slots.allocate, load):
             match item:
                 case Planned():
+                    more_s = item.n_clips * self._limits.timeout_per_clip_s
+                    allow_cpu(min(self._limits.timeout_s + more_s, MAX_DEADLINE_S))
                     self._send({"planned": item.n_clips})
                 case Probe():
                     self._send({"probe": asdict(item)})

@@ -47,6 +47,35 @@ def test_a_local_file_that_is_not_as_listed(fetcher: Fetcher, tmp_path: Path) ->
     assert fault_of(fetcher, str(path)).outcome is Outcome.TOO_LARGE
 
 
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_a_local_file_that_changes_while_it_is_read_is_not_judged(
+    fetcher: Fetcher, tmp_path: Path, is_judged: bool
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(CONTENT)
+    with (
+        pytest.raises(MediaFault) as caught,
+        fetcher.fetch(str(path), local_etag(path.stat())),
+    ):
+        path.write_bytes(CONTENT[:999])
+        if not is_judged:
+            raise MediaFault(Outcome.UNREADABLE, "torn", "it seems torn.")
+    assert caught.value.outcome is Outcome.CHANGED
+
+
+def test_a_local_file_that_goes_when_it_was_read_was_read(fetcher: Fetcher, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(CONTENT)
+    etag = local_etag(path.stat())
+    with fetcher.fetch(str(path), etag):
+        path.unlink()
+    path.write_bytes(CONTENT)
+    with pytest.raises(MediaFault) as caught, fetcher.fetch(str(path), local_etag(path.stat())):
+        path.unlink()
+        raise MediaFault(Outcome.UNREADABLE, "read_error", "it cannot be read.")
+    assert caught.value.outcome is Outcome.MISSING
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(fetcher: Fetcher, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"

@@ -39,6 +39,9 @@ def test_runs_are_ordered_bounded_and_begin_at_key_frames(
     assert set(starts) <= {*keys, 0.0}
     for run, following in zip(runs, starts[1:], strict=False):
         assert run.start_s + run.n_clips * span_s <= following + 1e-5
+    if duration_s <= n_clips_wanted(sampling, LIMITS) * span_s:  # all of it can be looked at
+        assert starts == [0.0]
+        assert runs[0].n_clips * span_s >= duration_s * (1 - 1e-5)
 
 
 def test_a_long_video_is_looked_at_in_all_its_parts() -> None:
