@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
+from dfd_batch.faces.cascade import NO_FACES, Cascade, Faces
 from dfd_batch.faces.crop import Frame, Points
 
 TARGET_PX = 64
@@ -93,9 +93,7 @@ class Detector:
     def __init__(self) -> None:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        self._network = MTCNN(keep_all=True, device=torch.device("cpu"))
-        # Frames arrive channels last; weights in the same order save a third of the time.
-        self._network.to(memory_format=torch.channels_last)
+        self._cascade = Cascade()
 
     def look(self, frames: Sequence[Frame], look: Look) -> list[list[Detection]]:
         """Return the faces of each frame, largest first, down to MTCNN's own threshold of 0.7.
@@ -140,7 +138,8 @@ class Detector:
         if border:
             prepared = [_padded(picture, border) for picture in prepared]
         found = []
-        for boxes, confidences, landmarks in self._run(np.stack(prepared), look):
+        for picture in prepared:
+            boxes, confidences, landmarks = self._run(picture, look)
             faces = [
                 Detection((box - border) / scale, (points - border) / scale, float(confidence))
                 for box, confidence, points in zip(boxes, confidences, landmarks, strict=True)
@@ -149,29 +148,13 @@ class Detector:
             found.append(sorted(faces, key=lambda face: -face.height))
         return found
 
-    def _run(
-        self, batch: NDArray[np.uint8], look: Look
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-        """Return boxes (n, 4), confidences (n,) and landmarks (n, 5, 2) of each picture."""
-        nothing = (np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
-        empty = tuple(part.astype(np.float32) for part in nothing)
-        if min(batch.shape[1:3]) <= look.min_face_px:
-            return [empty] * len(batch)  # type: ignore[list-item]
-        self._network.min_face_size = look.min_face_px
-        self._network.factor = 0.709 if look.thorough else 0.6
-        self._network.thresholds = [0.6 if look.thorough else 0.7, 0.7, 0.7]
-        try:
-            with torch.inference_mode():
-                results = self._network.detect(batch, landmarks=True)
-        except (RuntimeError, IndexError):
-            # A candidate entirely outside of its picture breaks MTCNN's whole batch.
-            if len(batch) == 1:
-                return [empty]  # type: ignore[list-item]
-            return [self._run(one[None], look)[0] for one in batch]
-        return [
-            empty if boxes is None else tuple(np.asarray(p, np.float32) for p in (boxes, sure, at))  # type: ignore[misc]
-            for boxes, sure, at in zip(*results, strict=True)
-        ]
+    def _run(self, picture: Frame, look: Look) -> Faces:
+        """Return the cascade's faces of a prepared picture."""
+        if min(picture.shape[:2]) <= look.min_face_px:
+            return NO_FACES
+        factor = 0.709 if look.thorough else 0.6
+        thresholds = (0.6 if look.thorough else 0.7, 0.7, 0.7)
+        return self._cascade(picture, look.min_face_px, factor, thresholds)
 
 
 def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -193,7 +176,9 @@ def _prepare(frame: Frame, look: Look, scale: float) -> Frame:
             frame[: height * k, : width * k], (width, height), interpolation=cv2.INTER_AREA
         )
         size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-        picture = cv2.resize(whole, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        if size != (width, height):
+            whole = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        picture = whole.astype(np.uint8, copy=False)
     if look.gamma != 1:
         table = (255 * (np.arange(256) / 255) ** look.gamma).round().astype(np.uint8)
         picture = table[picture]

@@ -7,18 +7,20 @@ per class (softmax).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
-import timm
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Architecture, Checkpoint, Preprocessing
+from dfd_batch.features.memory import in_halves
+from dfd_batch.features.views import Seeds, object_seeds, view
+from dfd_batch.inference import CpuNetwork
 from dfd_batch.outcomes import UsageError
 
 
@@ -31,6 +33,8 @@ class FrameEncoder(nn.Module):
 
     def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
         super().__init__()
+        import timm
+
         if not timm.is_model(architecture.encoder):
             raise UsageError(
                 f"timm has no model {architecture.encoder!r}; try mobilenetv2_100, resnet50, "
@@ -72,49 +76,104 @@ def normalise(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 class Embedder:
-    """Runs a checkpoint's frame encoder over crops: bfloat16, channels_last, micro-batched.
+    """Runs a checkpoint's frame encoder over crops, micro-batched.
+
+    On a GPU: bfloat16, channels_last. On a CPU: compiled, float32 (see `inference`).
 
     Args:
         checkpoint: The detector.
         device: "cpu" or "cuda".
         micro_batch_frames: Crops per forward pass.
+        views: Random looks at each crop (see `features.views`), whose answers are averaged.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str, micro_batch_frames: int = 64) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str, micro_batch_frames: int = 64, views: int = 1
+    ) -> None:
         self._card = checkpoint.card
         self._device = torch.device(device)
         self._micro_batch = micro_batch_frames
+        self._views = views
         encoder = FrameEncoder(self._card.architecture)
         load_part(encoder, checkpoint, "encoder")
-        self._encoder = encoder.eval().to(self._device).to(memory_format=torch.channels_last)
+        encoder.eval()
+        self._encoder: Callable[[Tensor], tuple[Tensor, ...]]
+        size = self._card.preprocessing.crop_size
+        if self._device.type != "cpu":
+            self._encoder = encoder.to(self._device).to(memory_format=torch.channels_last)
+        elif views > 1:  # they are made of normalised crops
+            self._encoder = CpuNetwork(encoder, torch.zeros(1, 3, size, size))
+        else:  # normalising is part of what is compiled
+            whole = _FromPixels(encoder, self._card.preprocessing)
+            self._encoder = CpuNetwork(whole, torch.zeros(1, size, size, 3, dtype=torch.uint8))
         self.feature_dim = encoder.feature_dim
 
     @torch.inference_mode()
-    def __call__(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    def __call__(
+        self, crops: NDArray[np.uint8], counts: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         """Return features float16 (K, D) and log-odds of manipulation (K,) of crops (K, S, S, 3).
 
         Crops of another size than the checkpoint's are a bug upstream and raise ValueError.
+
+        Args:
+            crops: Of one or several objects, one after the other.
+            counts: Crops of each object, which share their views; None: all are one object's.
         """
         size = self._card.preprocessing.crop_size
         if len(crops) and crops.shape[1:] != (size, size, 3):
             raise ValueError(f"crops are {crops.shape[1:]}, the checkpoint wants {(size, size, 3)}")
         features = np.empty((len(crops), self.feature_dim), np.float16)
         logits = np.empty(len(crops), np.float32)
+        seeds = object_seeds(crops, [len(crops)] if counts is None else counts, self._views)
         for start in range(0, len(crops), self._micro_batch):
-            part = slice(start, start + self._micro_batch)
-            features[part], logits[part] = self._forward(crops[part])
+            rows = np.arange(start, min(start + self._micro_batch, len(crops)))
+            features[rows], logits[rows] = in_halves(
+                lambda some: self._forward(crops[some], seeds[some]), rows
+            )
         return features, logits
 
-    def _forward(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    def _forward(
+        self, crops: NDArray[np.uint8], seeds: Seeds
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         batch = torch.tensor(crops)  # copies: Arrow buffers are read-only
+        if self._device.type == "cpu" and self._views == 1:
+            vectors, logits = self._encoder(batch)
+            odds = manipulated_logit(logits, self._card.architecture)
+        else:
+            vectors, odds = self._over_views(batch, seeds)
+        widest = torch.finfo(torch.float16).max
+        vectors = vectors.clamp(-widest, widest)
+        return vectors.half().cpu().numpy(), odds.cpu().numpy()
+
+    def _over_views(self, batch: Tensor, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        """Return features (N, D) and log-odds (N,) of crops (N, S, S, 3), means over the views."""
         if self._device.type == "cuda":
             batch = batch.pin_memory().to(self._device, non_blocking=True)
-        with torch.autocast(self._device.type, torch.bfloat16):
-            vectors, logits = self._encoder(normalise(batch, self._card.preprocessing))
-        odds = manipulated_logit(logits.float(), self._card.architecture)
-        widest = torch.finfo(torch.float16).max
-        vectors = vectors.float().clamp(-widest, widest)
-        return vectors.half().cpu().numpy(), odds.cpu().numpy()
+        x = normalise(batch, self._card.preprocessing)
+        vectors = torch.zeros(len(batch), self.feature_dim, device=self._device)
+        odds = torch.zeros(len(batch), device=self._device)
+        narrow = self._device.type != "cpu"
+        for index in range(self._views):
+            looked = view(x, seeds, index)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=narrow):
+                features, logits = self._encoder(looked)
+            vectors += features.float() / self._views
+            odds += manipulated_logit(logits.float(), self._card.architecture) / self._views
+        return vectors, odds
+
+
+class _FromPixels(nn.Module):
+    """A frame encoder that takes crops as they are: (N, S, S, 3) uint8."""
+
+    def __init__(self, encoder: FrameEncoder, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self._encoder = encoder
+        self._preprocessing = preprocessing
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self._encoder(normalise(crops, self._preprocessing))
+        return features, logits
 
 
 def load_part(module: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
@@ -140,6 +199,8 @@ def load_imagenet(encoder: FrameEncoder, path: Path) -> None:
     was made for eps 1e-3; adding the difference to the variances gives the same function with the
     default 1e-5.
     """
+    import torchvision
+
     order = [
         name
         for name in torchvision.models.mobilenet_v2().state_dict()

@@ -7,11 +7,11 @@ import matplotlib
 import numpy as np
 import pytest
 import skimage.data
-from face_studio import Picture, Studio
 
 from dfd_batch.checkpoint import Preprocessing
 from dfd_batch.faces.cropper import FaceCropper
 from dfd_batch.settings import Faces
+from tests.faces.face_studio import Picture, Studio
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
-from face_studio import Picture, Studio, pan, side_by_side
 
 from dfd_batch.checkpoint import Preprocessing
 from dfd_batch.faces.cropper import FaceCropper
@@ -14,6 +13,7 @@ from dfd_batch.faces.detect import Detector, Look, iou
 from dfd_batch.outcomes import MediaFault, Outcome
 from dfd_batch.schema import Clip, Probe
 from dfd_batch.settings import Faces
+from tests.faces.face_studio import Picture, Studio, pan, side_by_side
 
 FACE = np.array([180, 59, 268, 175], np.float32)  # of skimage's astronaut
 
