@@ -24,6 +24,7 @@ from dfd_batch.schema import SCHEMA_VERSION
 
 SHIPPED = Path(__file__).parent / "detectors"
 MAX_WEIGHTS_BYTES = 2 * 2**30
+MAX_CARD_BYTES = 2**20
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,6 +40,10 @@ class Architecture(_Part):
     temporal: Literal["lstm", "gru", "none"] = "lstm"
     hidden: Annotated[int, Field(ge=1)] = 256
     layers: Annotated[int, Field(ge=1, le=4)] = 1
+    motion: Annotated[int, Field(ge=0, le=512)] = 0
+    """Width of the motion features that the temporal head reads beside the encoder's; 0: none."""
+    motion_input: Literal["flow"] = "flow"
+    """What motion features are made of: maps of flow, light and sharpness (`features.flow`)."""
     output: Literal["sigmoid", "softmax"] = "sigmoid"
     classes: tuple[str, ...] = ("genuine", "manipulated")
     """With softmax, one logit each, the first genuine; with sigmoid one logit for the second."""
@@ -70,6 +75,20 @@ class Thresholds(_Part):
     inconclusive: Probability = 0.35
     suspicious: Probability = 0.6
     manipulated: Probability = 0.85
+
+
+class OperatingPoint(_Part):
+    """From which genuine media, and for which false alarm rate, a user set the thresholds."""
+
+    target_fpr: Annotated[float, Field(gt=0, lt=1)]
+    """Share of genuine media that may come out `suspicious` or worse."""
+    n_images: int
+    n_videos: int
+    coverage: str
+    date: str
+    base: str
+    """Name and version of the detector that was given its own thresholds."""
+    command: str
 
 
 class Pooling(_Part):
@@ -131,6 +150,8 @@ class ModelCard(_Part):
     image_calibration: Calibration = Calibration()
     video_calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
+    operating_point: OperatingPoint | None = None
+    """None: the thresholds are those of its training."""
     pooling: Pooling = Pooling()
     training: Training = Training()
     metrics: tuple[Metric, ...] = ()
@@ -174,8 +195,13 @@ def resolve(name_or_path: str) -> Path:
 
 
 def load_card(name_or_path: str) -> ModelCard:
-    """Return the card alone, without reading the weights."""
+    """Return the card alone, without reading the weights.
+
+    Raises:
+        UsageError: There is none, or it is oversized or not a card.
+    """
     path = resolve(name_or_path) / "card.json"
+    _check_size(path, MAX_CARD_BYTES)
     try:
         return ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
@@ -191,8 +217,7 @@ def load(name_or_path: str) -> Checkpoint:
     directory = resolve(name_or_path)
     card = load_card(name_or_path)
     path = directory / "model.safetensors"
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise UsageError(f"{path} is larger than {MAX_WEIGHTS_BYTES} bytes; refused.")
+    _check_size(path, MAX_WEIGHTS_BYTES)
     blob = path.read_bytes()
     digest = hashlib.sha256(blob).hexdigest()
     if digest != card.weights_sha256:
@@ -204,6 +229,11 @@ def load(name_or_path: str) -> Checkpoint:
         return Checkpoint(card, safetensors.numpy.load(blob))
     except safetensors.SafetensorError as error:
         raise UsageError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _check_size(path: Path, most_bytes: int) -> None:
+    if path.stat().st_size > most_bytes:
+        raise UsageError(f"{path} is larger than {most_bytes} bytes; refused.")
 
 
 def save(directory: Path, card: ModelCard, weights: dict[str, NDArray[Any]]) -> Checkpoint:

@@ -18,12 +18,17 @@ from dfd_batch.outcomes import Verdict
 class Evidence:
     """What was seen of one object, a row per face crop."""
 
-    media: str  # "image" or "video"
+    media: str
+    """`image` or `video`."""
     fps: float | None
-    times_s: NDArray[np.float64]  # (K,)
-    tracks: NDArray[np.int32]  # (K,)
-    boxes: NDArray[np.float32]  # (K, 4)
-    logits: NDArray[np.float32]  # (K,) log-odds of manipulation
+    times_s: NDArray[np.float64]
+    """(K,) presentation times."""
+    tracks: NDArray[np.int32]
+    """(K,) persons over time, numbered from 0."""
+    boxes: NDArray[np.float32]
+    """(K, 4) faces x0 y0 x1 y1 in pixels of the displayed picture."""
+    logits: NDArray[np.float32]
+    """(K,) log-odds of manipulation."""
 
 
 def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:

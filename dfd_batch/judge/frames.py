@@ -20,10 +20,15 @@ class Features:
     """One object's crops after the encoder, ordered by (clip, track, time)."""
 
     media: str
-    vectors: NDArray[np.float16]  # (K, D)
-    frame_logits: NDArray[np.float32]  # (K,) the encoder's own log-odds
-    tracks: NDArray[np.int32]  # (K,)
-    clips: NDArray[np.int32]  # (K,)
+    """`image` or `video`."""
+    vectors: NDArray[np.float16]
+    """(K, D) of the encoder and, beside it, of motion."""
+    frame_logits: NDArray[np.float32]
+    """(K,) the encoder's own log-odds."""
+    tracks: NDArray[np.int32]
+    """(K,) persons over time."""
+    clips: NDArray[np.int32]
+    """(K,) runs of consecutive frames."""
 
 
 class FrameJudge:

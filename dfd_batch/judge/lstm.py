@@ -2,7 +2,8 @@
 
 LayerNorm → bidirectional LSTM (or GRU) → a logit per frame, and a clip logit by attention pooling
 (Bahdanau-style additive scores). Beside the features it reads how much they change from frame to
-frame: the norm of the difference says "the face jumped" independently of what the face is.
+frame: the norm of the difference says "the face jumped" independently of what the face is. Motion
+features, where a detector has them, are normalised on their own.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ class TemporalHead(nn.Module):
     def __init__(self, architecture: Architecture, feature_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = architecture.hidden
+        self.feature_dim, self.motion = feature_dim, architecture.motion
         self.norm = nn.LayerNorm(feature_dim)
-        self.project = nn.Linear(feature_dim + 1, hidden)
+        if self.motion:
+            self.motion_norm = nn.LayerNorm(self.motion)
+        self.project = nn.Linear(feature_dim + 1 + self.motion, hidden)
         cell = {"lstm": nn.LSTM, "gru": nn.GRU}[architecture.temporal]
         self.recurrent = cell(
             hidden, hidden // 2, architecture.layers, batch_first=True, bidirectional=True
@@ -43,14 +47,17 @@ class TemporalHead(nn.Module):
         """Return clip logits (B,) and frame logits (B, T).
 
         Args:
-            features: (B, T, D) of consecutive frames, padded at the end.
+            features: (B, T, D + M) of consecutive frames, padded at the end.
             mask: (B, T) bool, True where there is a frame; at least one per row.
         """
-        x = self.norm(features)
+        x = self.norm(features[..., : self.feature_dim])
         step = torch.zeros_like(x[..., :1])
         # a repeated frame is a step of zero, where the root has no gradient
         step[:, 1:, 0] = (x[:, 1:] - x[:, :-1]).square().mean(-1).clamp(min=1e-6).sqrt()
-        inside = self.dropout(torch.relu(self.project(torch.cat([x, step * mask[..., None]], -1))))
+        parts = [x, step * mask[..., None]]
+        if self.motion:
+            parts.append(self.motion_norm(features[..., self.feature_dim :]))
+        inside = self.dropout(torch.relu(self.project(torch.cat(parts, -1))))
         lengths = mask.sum(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(
             inside, lengths, batch_first=True, enforce_sorted=False
@@ -77,7 +84,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def __call__(self, clips: list[NDArray[np.float16]]) -> list[tuple[float, NDArray[np.float32]]]:
-        """Return (clip logit, frame logits (T,)) for each clip's features (T, D), T >= 1."""
+        """Return (clip logit, frame logits (T,)) for each clip's features (T, D + M), T >= 1."""
         if not clips:
             return []
         longest = max(len(clip) for clip in clips)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfd_batch.judge.segments import find_segments
+from dfd_batch.judge.segments import MERGE_GAP_S, find_segments
 
 FRAME_S = 0.04
 
@@ -55,5 +55,7 @@ def test_segments_are_ordered_disjoint_inside_the_clip_and_long_enough(p, gaps):
         assert t[0] <= segment.start_s < segment.end_s <= t[-1] + FRAME_S + 1e-9
         assert segment.end_s - segment.start_s >= 0.3 - FRAME_S
         assert 0 <= segment.probability <= 1
+        inside = t[(t >= segment.start_s) & (t < segment.end_s)]
+        assert np.diff(inside).max(initial=0) <= MERGE_GAP_S + FRAME_S
     for earlier, later in pairwise(segments):
         assert earlier.end_s <= later.start_s + FRAME_S
