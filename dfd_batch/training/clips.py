@@ -1,44 +1,36 @@
-"""Twin clips for the temporal head, as features of a frozen encoder; made once, kept on disk.
+"""Twin clips for the temporal head.
 
-Two kinds, half and half: genuine clips and their temporal forgeries; and labelled stills filmed
-with a moving camera, both twins alike, so that the head keeps what the frames themselves tell.
+Three kinds: genuine clips and their temporal forgeries; genuine stills filmed with a moving camera
+and forged in time, for the variety of their people; and labelled stills filmed so, both twins
+alike, from which the head keeps what the frames themselves tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import nn
 
-from dfd_batch.features.cnn import manipulated_logit, normalise
-from dfd_batch.training import forge, forge_clip, pools
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import consecutive, forge, forge_clip
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.datasets import pairs_of
+from dfd_batch.training.filming import Filming
 from dfd_batch.training.pools import Image, Pool
 
-STILL_SHARE = 0.45
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """Clips as the temporal head sees them."""
-
-    features: NDArray[np.float16]  # (N, T, D)
-    frame_logits: NDArray[np.float32]  # (N, T) of the frame encoder alone
-    labels: NDArray[np.float32]  # (N, T) 1 where forged
-    operations: list[str]  # of the pair, for both twins
-    groups: list[str]  # pair by pair
-
-    @property
-    def clip_labels(self) -> NDArray[np.float32]:
-        """Return 1 (N,) for clips with any forged frame."""
-        return np.asarray(self.labels.max(1), np.float32)
+Kind = Literal["clip", "still", "labelled"]
+Face = tuple[Pool, int]
+ODDS: dict[Kind, float] = {"clip": 0.45, "still": 0.15, "labelled": 0.4}
+STILL_OPERATIONS = ("drift", "jitter", "flicker")
+"""Those that need no other moment to take something from."""
+FASTER_SHARE = 0.25
+"""Clips of every other frame, as of a slower camera."""
+ADRIFT_SHARE = 0.6
+"""Clips whose crops follow the face less well: scans interpolate between few looks."""
 
 
 @dataclass(frozen=True)
@@ -50,141 +42,149 @@ class FilmedPair:
     labels: NDArray[np.float32]
     operation: str
     group: str
+    trouble: str
 
 
 class ClipForge:
     """Pairs of clips, each a function of seed and number.
 
     Args:
-        config: Sizes, seed and the work directory.
-        held_out: Take speakers that training leaves out, and the stills of the development split.
+        config: Sizes, seed, licences and the work directory.
+        held_out: Take speakers that training leaves out, and the faces of development splits.
+        odds: Of the kinds of clips; those whose media are not there are left out.
+        untouched: Leave out what archives do to media: neither degraded, troubled nor encoded anew.
+
+    Raises:
+        UsageError: No media for any kind.
     """
 
-    def __init__(self, config: TrainConfig, held_out: bool) -> None:
-        self._config, self._held_out = config, held_out
-        root = config.work / "pools"
-        self._clips = pools.read(root / "clips")
-        starts = self._clips.rows(0, held_out)
-        self._starts = _starts(self._clips, starts, config.clip_frames)
-        stills = root / ("dfdc_dev" if held_out else "dfdc")
-        self._stills = pools.read(stills) if (stills / "index.parquet").is_file() else None
+    def __init__(
+        self,
+        config: TrainConfig,
+        held_out: bool,
+        odds: dict[Kind, float] | None = None,
+        untouched: bool = False,
+    ) -> None:
+        self._config, self._held_out, self._untouched = config, held_out, untouched
+        self._clips: list[Face] = []
+        self._stills: list[Face] = []
+        self._labelled: list[tuple[Face, Face]] = []
+        for pool, rows in consecutive.media(config, held_out):
+            genuine = rows[pool.labels[rows] == 0]
+            pairs, _ = pairs_of(pool, rows)
+            starts = consecutive.starts(pool, genuine, config.clip_frames)
+            self._clips += [(pool, int(i)) for i in starts]
+            self._labelled += [((pool, a), (pool, b)) for a, b in pairs]
+            if not len(starts) and not pairs:
+                self._stills += [(pool, int(i)) for i in genuine]
+        there = {"clip": self._clips, "still": self._stills, "labelled": self._labelled}
+        given = ODDS if odds is None else odds
+        self._odds = {kind: p for kind, p in given.items() if there[kind]}
+        if not self._odds:
+            whose = "people held out of training" if held_out else "genuine people"
+            raise UsageError(
+                f"{config.work / 'pools'} holds no {config.clip_frames} consecutive frames of "
+                f"{whose}: prepare (more) videos, or train without the temporal head by "
+                "--temporal none."
+            )
 
     def pair(self, number: int) -> FilmedPair:
         """Return pair `number`."""
         cv2.setNumThreads(1)
-        rng = np.random.default_rng([self._config.seed, 11, int(self._held_out), number])
-        if self._stills is not None and rng.random() < STILL_SHARE:
-            return self._still(self._stills, rng)
-        return self._forged(rng)
+        kinds = list(self._odds)
+        shares = np.array(list(self._odds.values()))
+        told = [self._config.seed, 11, int(self._held_out), len(kinds), number]
+        rng = np.random.default_rng(told)
+        kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+        if kind == "labelled":
+            return self._as_labelled(rng)
+        return self._forged(*(self._still(rng) if kind == "still" else self._clip(rng)), rng)
 
-    def _still(self, pool: Pool, rng: Generator) -> FilmedPair:
+    def _as_labelled(self, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
-        row = int(rng.integers(len(pool)))
-        group = pool.groups[row]
-        twin = [i for i in _same_group(pool, row) if pool.labels[i] != pool.labels[row]]
-        genuine, fake = sorted([row, *twin[:1]], key=lambda i: int(pool.labels[i]))[:2]
-        film = forge_clip.draw_filming(n, rng, still=True)
-        side = float(pool.canonical_px[row])
+        twins = self._labelled[int(rng.integers(len(self._labelled)))]
+        pool, first = twins[0]
+        film = self._filming(n, rng, still=True)
+        side = float(pool.canonical_px[first])
         genuine_clip, fake_clip = (
-            film(np.broadcast_to(pool.patches[i], (n, *pool.patches.shape[1:])), side, size)
-            for i in (genuine, fake)
+            film(np.broadcast_to(its.patches[i], (n, *its.patches.shape[1:])), side, size)
+            for its, i in twins
         )
-        return FilmedPair(genuine_clip, fake_clip, np.ones(n, np.float32), "labelled", group)
+        labels = np.ones(n, np.float32)
+        group = pool.groups[first]
+        return FilmedPair(genuine_clip, fake_clip, labels, "labelled", group, _trouble(film))
 
-    def _forged(self, rng: Generator) -> FilmedPair:
+    def _still(self, rng: Generator) -> tuple[forge_clip.Clip, str, bool]:
+        pool, row = self._stills[int(rng.integers(len(self._stills)))]
+        rows = np.full(self._config.clip_frames, row)
+        return _of_rows(pool, rows), pool.groups[row], True
+
+    def _clip(self, rng: Generator) -> tuple[forge_clip.Clip, str, bool]:
+        """Return consecutive frames of a genuine clip, or every other one, there and back."""
+        n = self._config.clip_frames
+        pool, first = self._clips[int(rng.integers(len(self._clips)))]
+        rows = first + np.arange(n)
+        if rng.random() < FASTER_SHARE:
+            low, high = consecutive.run(pool, first, 2 * n)
+            last = high - 1 - low
+            steps = (first - low + 2 * np.arange(n)) % (2 * last)
+            rows = low + np.minimum(steps, 2 * last - steps)
+        return _of_rows(pool, rows), pool.groups[first], False
+
+    def _forged(self, clip: forge_clip.Clip, group: str, still: bool, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
-        first = int(rng.choice(self._starts))
-        rows = slice(first, first + n)
-        clip = forge_clip.Clip(
-            np.array(self._clips.patches[rows]),
-            self._clips.landmarks[rows],
-            float(self._clips.canonical_px[first]),
-        )
-        donor = self._donor(first, rng) if rng.random() < 0.5 else None
-        made = forge_clip.forge_clip(clip, rng, donor)
-        film = forge_clip.draw_filming(n, rng, still=False)
+        donor = self._donor(group, rng) if rng.random() < 0.5 else None
+        operation = str(rng.choice(STILL_OPERATIONS)) if still else None
+        made = forge_clip.forge_clip(clip, rng, donor, operation)
+        film = self._filming(n, rng, still)
+        if not still and rng.random() < ADRIFT_SHARE:
+            film = _adrift(film, rng)
         return FilmedPair(
             film(made.genuine, clip.canonical_px, size),
             film(made.fake, clip.canonical_px, size),
             made.labels[list(film.order)],
             made.operation,
-            self._clips.groups[first],
+            group,
+            _trouble(film),
         )
 
-    def _donor(self, row: int, rng: Generator) -> forge.Donor | None:
-        other = int(rng.choice(self._starts))
-        if self._clips.groups[other] == self._clips.groups[row]:
+    def _filming(self, n: int, rng: Generator, still: bool) -> Filming:
+        film = forge_clip.draw_filming(n, rng, still)
+        return film.untouched() if self._untouched else film
+
+    def _donor(self, group: str, rng: Generator) -> forge.Donor | None:
+        faces = self._clips or self._stills
+        pool, other = faces[int(rng.integers(len(faces)))]
+        if pool.groups[other] == group:
             return None
-        return forge.Donor(np.array(self._clips.patches[other]), self._clips.landmarks[other])
+        return forge.Donor(np.array(pool.patches[other]), pool.landmarks[other])
 
 
-def features(
-    encoder: nn.Module, config: TrainConfig, n_pairs: int, held_out: bool, cache: Path
-) -> ClipFeatures:
-    """Return the features of the first `n_pairs` pairs, from the cache where it has them."""
-    if cache.is_file():
-        with np.load(cache) as kept:
-            return ClipFeatures(
-                kept["features"],
-                kept["frame_logits"],
-                kept["labels"],
-                [str(v) for v in kept["operations"]],
-                [str(v) for v in kept["groups"]],
-            )
-    made = _encode(encoder, config, ClipForge(config, held_out), n_pairs)
-    partial = cache.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        features=made.features,
-        frame_logits=made.frame_logits,
-        labels=made.labels,
-        operations=np.array(made.operations),
-        groups=np.array(made.groups),
+def _of_rows(pool: Pool, rows: NDArray[np.int64]) -> forge_clip.Clip:
+    side = float(pool.canonical_px[rows[0]])
+    return forge_clip.Clip(np.array(pool.patches[rows]), pool.landmarks[rows], side)
+
+
+def _adrift(film: Filming, rng: Generator) -> Filming:
+    """Return the filming with crops between whose true places the track is a straight line."""
+    n = len(film.path)
+    reach = rng.uniform(0.002, 0.02)
+    walk = np.cumsum(rng.normal(0, 1, (n, 2)), 0)
+    walk = np.stack([np.convolve(np.pad(w, 2, "edge"), np.ones(5) / 5, "valid") for w in walk.T], 1)
+    looks = np.linspace(0, n - 1, 3)
+    lines = [np.interp(np.arange(n), looks, w[looks.astype(int)]) for w in walk.T]
+    off = walk - np.stack(lines, 1)
+    off *= reach / max(float(np.abs(off).max()), 1e-6)
+    path = (
+        replace(g, shift=(g.shift[0] + float(x), g.shift[1] + float(y)))
+        for g, (x, y) in zip(film.path, off, strict=True)
     )
-    partial.replace(cache)
-    return made
+    return replace(film, path=tuple(path))
 
 
-@torch.inference_mode()
-def _encode(
-    encoder: nn.Module, config: TrainConfig, clips: ClipForge, n_pairs: int
-) -> ClipFeatures:
-    encoder.eval()
-    device = next(encoder.parameters()).device
-    vectors, odds, labels, operations, groups = [], [], [], [], []
-    for number in range(n_pairs):
-        pair = clips.pair(number)
-        crops = torch.from_numpy(np.concatenate([pair.genuine, pair.fake])).to(device)
-        x = normalise(crops, config.preprocessing).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            vector, raw = encoder(x)
-        logit = manipulated_logit(raw.float(), config.architecture)
-        vectors.append(vector.half().cpu().numpy().reshape(2, config.clip_frames, -1))
-        odds.append(logit.cpu().numpy().reshape(2, -1))
-        labels += [np.zeros_like(pair.labels), pair.labels]
-        operations += [pair.operation] * 2
-        groups += [pair.group] * 2
-        if number % 100 == 99:
-            print(f"clips: {number + 1} of {n_pairs} pairs", flush=True)
-    return ClipFeatures(
-        np.concatenate(vectors), np.concatenate(odds), np.stack(labels), operations, groups
-    )
-
-
-def _starts(pool: Pool, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return those rows from which n consecutive frames of one file follow."""
-    good = [
-        int(i)
-        for i in rows
-        if i + n <= len(pool)
-        and pool.files[i] == pool.files[i + n - 1]
-        and pool.frames[i + n - 1] - pool.frames[i] == n - 1
-    ]
-    return np.array(good, np.int64)
-
-
-def _same_group(pool: Pool, row: int) -> Iterator[int]:
-    """Yield the other rows of a labelled pair's group, which lie beside it."""
-    for i in range(max(0, row - 1), min(len(pool), row + 2)):
-        if i != row and pool.groups[i] == pool.groups[row]:
-            yield i
+def _trouble(film: Filming) -> str:
+    """Return what honest troubles a clip has, "" when none."""
+    kinds = [trouble.kind for trouble in film.troubles]
+    if list(film.order) != list(range(len(film.order))):
+        kinds.append("frames repeated, lost or cut")
+    return ", ".join(kinds)

@@ -15,21 +15,38 @@ import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfd_batch.faces.crop import Square, cut
-from dfd_batch.training import degrade, forge, pools
-from dfd_batch.training.config import TrainConfig
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import degrade, forge, pools, redraw
+from dfd_batch.training.config import Operation, TrainConfig
 from dfd_batch.training.pools import Image, Pool
 
-RENDERED_SHARE = 0.12
+Rows = NDArray[np.int64]
+
+RENDERED_SHARE = 0.1
 """Pseudo-fakes that carry a generator's traces all over instead of a blend."""
+REDRAWN_SHARE = 0.12
+"""Pseudo-fakes that an autoencoder has drawn as a whole."""
+POLISHED_SHARE = 0.3
+"""Pseudo-fakes without skin texture, as diffusion models draw it."""
 SWAP_SHARE = 0.35
+REDRAWN_SOURCE_SHARE = 0.35
+"""Blended faces that come from an autoencoder, as those of most face swaps do."""
+GENERATED_DONOR_SHARE = 0.15
+"""Swapped-in faces of nobody, wholly generated."""
+UNEQUAL_SHARE = {"whole": 0.5, "labelled": 0.15, "blend": 0.25}
+"""Pairs whose genuine twin is not the sharper one, by kind."""
 FORGED_FROM = {"portraits": 0.4, "clips": 0.25, "dfdc": 0.35}
-"""Where the genuine faces of pseudo-fakes come from."""
+"""Where the genuine faces of pseudo-fakes come from; a pool not named here counts OTHER_POOL."""
 BESIDE_GENERATED = {"portraits": 0.7, "clips": 0.1, "dfdc": 0.2}
 """Where the genuine faces beside generated ones come from: mostly as well lit as those."""
+OTHER_POOL = 0.35
+DEVELOPMENT = ("dfdc_dev", "looks")
+"""Pools that training never opens."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +60,31 @@ class Twins:
 class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     """Batch `step` -> crops uint8 (2n, S, S, 3), genuine and fake alternating, and labels (2n,).
 
-    Only training pools are opened here; development data cannot leak in.
+    Only training pools are opened here; development data cannot leak in. What a pool is for shows
+    in its index: genuine faces are forged, a fake whose group has a genuine face is a labelled
+    pair with it, any other fake counts as generated.
     """
 
     def __init__(self, config: TrainConfig, n_steps: int) -> None:
         self._config = config
         self._n_steps = n_steps
-        root = config.work / "pools"
-        self._pools = {name: pools.read(root / name) for name in self.needed(config)}
-        # All labelled pairs are trained on: their own development split is kept elsewhere.
+        self._pools = training_pools(config.work)
+        used = {name: _used(name, pool, config) for name, pool in self._pools.items()}
         self._genuine = {
-            name: np.flatnonzero(pool.labels == 0) if name == "dfdc" else pool.rows(0, False)
-            for name, pool in self._pools.items()
+            name: rows[self._pools[name].labels[rows] == 0] for name, rows in used.items()
         }
-        self._pairs = _pairs(self._pools["dfdc"]) if "dfdc" in self._pools else np.empty((0, 2))
-        made = self._pools.get("generated")
-        self._made = made.rows(1, False) if made else np.empty(0, np.int64)
-
-    @staticmethod
-    def needed(config: TrainConfig) -> list[str]:
-        """Return the pools that a run reads."""
-        wanted = ["portraits", "clips"]
-        if config.labelled_share > 0:
-            wanted.append("dfdc")
-        if config.generated_share > 0:
-            wanted.append("generated")
-        return [
-            name for name in wanted if (config.work / "pools" / name / "index.parquet").is_file()
-        ]
+        self._pairs: list[tuple[str, int, int]] = []
+        self._generated_rows: list[tuple[str, int]] = []
+        for name, pool in self._pools.items():
+            pairs, alone = pairs_of(pool, used[name])
+            self._pairs += [(name, genuine, fake) for genuine, fake in pairs]
+            self._generated_rows += [(name, row) for row in alone]
+        drawn = {name: redraw.read(config.work, name, pool) for name, pool in self._pools.items()}
+        self._redrawn = {name: faces for name, faces in drawn.items() if faces is not None}
+        if not any(len(rows) for rows in self._genuine.values()):
+            raise UsageError(
+                f"No genuine faces to train on in {config.work / 'pools'}; run `dfd prepare` first."
+            )
 
     def __len__(self) -> int:
         return self._n_steps
@@ -88,80 +102,162 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     def _twins(self, pair: int, k: int, rng: Generator) -> Twins:
         # Kinds have fixed places in the batch, so that every batch holds the same mixture.
         place = (k + 0.5) / self._config.batch_pairs
-        if place < self._config.labelled_share and len(self._pairs):
+        if place < self._config.labelled_share and self._pairs:
             return self._labelled(pair, rng)
-        if place > 1 - self._config.generated_share and len(self._made):
+        if place > 1 - self._config.generated_share and self._generated_rows:
             return self._generated(rng)
         return self._forged(rng)
 
-    def _labelled(self, pair: int, rng: Generator) -> Twins:
-        genuine, fake = self._pair_rows(pair)
-        pool = self._pools["dfdc"]
-        return self._finish(
-            pool.patches[genuine], pool.patches[fake], float(pool.canonical_px[genuine]), rng
-        )
-
-    def _pair_rows(self, pair: int) -> tuple[int, int]:
-        """Return the pool's rows of the labelled pair at a place in the run's endless order."""
-        epoch, offset = divmod(pair, len(self._pairs))
+    def labelled_pair(self, place: int) -> tuple[str, int, int]:
+        """Return (pool, genuine row, fake row) at a place in the run's endless order."""
+        epoch, offset = divmod(place, len(self._pairs))
         order = np.random.default_rng([self._config.seed, 7, epoch]).permutation(len(self._pairs))
-        genuine, fake = self._pairs[order[offset]]
-        return int(genuine), int(fake)
+        return self._pairs[int(order[offset])]
+
+    def _labelled(self, place: int, rng: Generator) -> Twins:
+        name, genuine, fake = self.labelled_pair(place)
+        pool = self._pools[name]
+        twins = pool.patches[genuine], pool.patches[fake]
+        return self._finish(*twins, float(pool.canonical_px[genuine]), rng, "labelled")
 
     def _forged(self, rng: Generator) -> Twins:
-        name, i = self._draw_genuine(FORGED_FROM, rng)
+        kind = rng.random()
+        polish = RENDERED_SHARE <= kind < RENDERED_SHARE + POLISHED_SHARE and self._does("polished")
+        # A soft picture has no texture to lose.
+        name, i = self._draw_genuine(BESIDE_GENERATED if polish else FORGED_FROM, rng)
         pool = self._pools[name]
         image, points = np.array(pool.patches[i]), pool.landmarks[i]
-        if rng.random() < RENDERED_SHARE:
+        again = self._again(name, i) if rng.random() < REDRAWN_SOURCE_SHARE else None
+        if kind < RENDERED_SHARE and self._does("rendered"):
             made = forge.rendered(image, rng)
+        elif polish:
+            made = forge.polished(image, rng)
+        elif kind > 1 - REDRAWN_SHARE and self._does("redrawn") and name in self._redrawn:
+            made = forge.redrawn(image, self._again(name, i), rng)
+        elif rng.random() < SWAP_SHARE and self._does("swap"):
+            made = forge.forge(image, points, rng, self._donor(name, i, rng))
         else:
-            donor = self._donor(name, i, rng) if rng.random() < SWAP_SHARE else None
-            made = forge.forge(image, points, rng, donor)
-        return self._finish(made.genuine, made.fake, float(pool.canonical_px[i]), rng)
+            made = forge.forge(image, points, rng, again=again)
+        kind_of = "whole" if made.operation in {"rendered", "polished", "redrawn"} else "blend"
+        return self._finish(made.genuine, made.fake, float(pool.canonical_px[i]), rng, kind_of)
+
+    def _does(self, operation: Operation) -> bool:
+        return operation not in self._config.without
+
+    def _again(self, name: str, i: int) -> Image:
+        """Return a face as an autoencoder has drawn it; itself where there is no such drawing."""
+        drawn = self._redrawn.get(name) if self._does("redrawn") else None
+        return np.array(self._pools[name].patches[i] if drawn is None else drawn[i])
 
     def _generated(self, rng: Generator) -> Twins:
         name, i = self._draw_genuine(BESIDE_GENERATED, rng)
         pool = self._pools[name]
-        made, j = self._pools["generated"], int(rng.choice(self._made))
+        its_pool, j = self._generated_rows[int(rng.integers(len(self._generated_rows)))]
+        made = self._pools[its_pool]
         # Crops drawn tight: what is left of the studio around a generated head is no clue then.
         geometry = degrade.draw_geometry(rng)
         geometry = replace(geometry, scale=float(rng.uniform(0.8, 1.02)))
-        worse, size = degrade.draw(rng), self._config.preprocessing.crop_size
+        worse, size = self._worse(rng), self._config.preprocessing.crop_size
+        genuine, fake = pool.patches[i], made.patches[j]
+        if rng.random() < UNEQUAL_SHARE["whole"]:
+            genuine, fake = forge.unequal(genuine, fake, rng)
         return Twins(
-            worse(geometry.crop(pool.patches[i], float(pool.canonical_px[i]), size)),
-            worse(geometry.crop(made.patches[j], float(made.canonical_px[j]), size)),
+            worse(geometry.crop(genuine, float(pool.canonical_px[i]), size)),
+            worse(geometry.crop(fake, float(made.canonical_px[j]), size)),
         )
 
-    def _finish(self, genuine: Image, fake: Image, canonical_px: float, rng: Generator) -> Twins:
-        geometry, worse = degrade.draw_geometry(rng), degrade.draw(rng)
+    def _finish(
+        self, genuine: Image, fake: Image, canonical_px: float, rng: Generator, kind: str
+    ) -> Twins:
+        if rng.random() < UNEQUAL_SHARE[kind]:
+            genuine, fake = forge.unequal(genuine, fake, rng)
+        geometry, worse = degrade.draw_geometry(rng), self._worse(rng)
         size = self._config.preprocessing.crop_size
         return Twins(
             worse(geometry.crop(genuine, canonical_px, size)),
             worse(geometry.crop(fake, canonical_px, size)),
         )
 
+    def _worse(self, rng: Generator) -> degrade.Degradation:
+        drawn = degrade.draw(rng)
+        return drawn if self._does("h264") else replace(drawn, crf=None)
+
     def _draw_genuine(self, shares: dict[str, float], rng: Generator) -> tuple[str, int]:
-        names = [name for name in shares if name in self._pools]
-        odds = np.array([shares[name] for name in names])
+        names = [name for name, rows in self._genuine.items() if len(rows)]
+        odds = np.array([shares.get(name, OTHER_POOL) for name in names])
         name = str(rng.choice(names, p=odds / odds.sum()))
         return name, int(rng.choice(self._genuine[name]))
 
     def _donor(self, name: str, i: int, rng: Generator, n_tried: int = 24) -> forge.Donor:
         """Return the face of another person whose landmarks fit best, of a few drawn ones."""
         pool = self._pools[name]
-        tried = rng.choice(self._genuine[name], n_tried)
-        others = [int(j) for j in tried if pool.groups[j] != pool.groups[i]] or [i]
+        if self._generated_rows and rng.random() < GENERATED_DONOR_SHARE:
+            drawn = rng.integers(len(self._generated_rows), size=n_tried)
+            tried = [self._generated_rows[j] for j in drawn]
+        else:
+            drawn = rng.choice(self._genuine[name], n_tried)
+            tried = [(name, int(j)) for j in drawn if pool.groups[j] != pool.groups[i]]
         ours = _shape(pool.landmarks[i])
-        best = min(others, key=lambda j: float(np.square(_shape(pool.landmarks[j]) - ours).sum()))
-        return forge.Donor(np.array(pool.patches[best]), pool.landmarks[best])
+
+        def misfit(row: tuple[str, int]) -> float:
+            return float(np.square(_shape(self._pools[row[0]].landmarks[row[1]]) - ours).sum())
+
+        its_pool, best = min(tried or [(name, i)], key=misfit)
+        again = its_pool == name and rng.random() < REDRAWN_SOURCE_SHARE
+        theirs = self._pools[its_pool]
+        face = self._again(name, best) if again else np.array(theirs.patches[best])
+        return forge.Donor(face, theirs.landmarks[best])
 
 
-def _pairs(pool: Pool) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Return rows (P, 2) of each group's genuine crop and fake crop."""
-    by_group: dict[str, dict[int, int]] = defaultdict(dict)
-    for row, (group, label) in enumerate(zip(pool.groups, pool.labels, strict=True)):
-        by_group[group][int(label)] = row
-    return np.array([[g[0], g[1]] for g in by_group.values() if len(g) == 2], np.int64)
+def training_pools(work: Path) -> dict[str, Pool]:
+    """Return the prepared pools of a work directory that training may open, by name."""
+    found = sorted(path.parent for path in (work / "pools").glob("*/index.parquet"))
+    return {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
+
+
+def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:
+    """Return each training pool with the rows that a run of these settings may use."""
+    return {
+        name: (pool, _used(name, pool, config))
+        for name, pool in training_pools(config.work).items()
+    }
+
+
+def _used(name: str, pool: Pool, config: TrainConfig) -> Rows:
+    # A pool whose development part lies in a pool of its own is trained on whole.
+    whole = f"{name}_dev" in DEVELOPMENT
+    rows = np.concatenate(
+        [
+            np.flatnonzero(pool.labels == label) if whole else pool.rows(label, False)
+            for label in (0, 1)
+        ]
+    )
+    if not (config.labelled_share or config.generated_share):
+        rows = rows[pool.labels[rows] == 0]
+    if config.licences:
+        rows = rows[[config.allows(pool.licences[i]) for i in rows]]
+    return np.sort(rows)
+
+
+def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return (genuine row, fake row) of each fake with a genuine face in its group, and the rest.
+
+    Of several genuine faces in a group, one of the very medium that the fake was made from is
+    taken, if it is known and there, and of those the one of the nearest frame.
+    """
+    genuine: dict[str, list[int]] = defaultdict(list)
+    for i in rows[pool.labels[rows] == 0]:
+        genuine[pool.groups[i]].append(int(i))
+    pairs, alone = [], []
+    for i in rows[pool.labels[rows] == 1]:
+        peers = genuine.get(pool.groups[i])
+        if peers:
+            own = [j for j in peers if pool.files[j].split("#")[0] == pool.pairs[i]]
+            distance = {j: abs(int(pool.frames[j]) - int(pool.frames[i])) for j in own or peers}
+            pairs.append((min(distance, key=distance.__getitem__), int(i)))
+        else:
+            alone.append(int(i))
+    return pairs, alone
 
 
 def _shape(landmarks: pools.Points) -> pools.Points:
@@ -170,9 +266,7 @@ def _shape(landmarks: pools.Points) -> pools.Points:
     return np.asarray(centred / np.linalg.norm(centred), np.float32)
 
 
-def evaluation_crops(
-    pool: Pool, size: int, rows: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Image:
+def evaluation_crops(pool: Pool, size: int, rows: Rows) -> Image:
     """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
     middle = pool.patches.shape[1] / 2
     return np.stack(

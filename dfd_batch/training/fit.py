@@ -1,7 +1,9 @@
 """Stage A: the frame encoder, trained on twins; resumable, with early looks and averaged weights.
 
 A run lives in its work directory: `state.pt` (everything needed to go on), `looks.jsonl`,
-`curves.png`. The best averaged weights so far are always in `out` as a complete checkpoint.
+`curves.png`. The best averaged weights so far are always in `out` as a complete checkpoint. What a
+step does depends on nothing but the weights before it, the settings and its number, so a run that
+goes on from any saved state ends as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -9,26 +11,33 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import timm
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from dfd_batch.features.cnn import FrameEncoder, load_imagenet, manipulated_logit, normalise
-from dfd_batch.training import looks
-from dfd_batch.training.config import TrainConfig
+from dfd_batch.features.cnn import manipulated_logit, normalise
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import cards, initial, looks
+from dfd_batch.training.adversarial import adversarial_batch
+from dfd_batch.training.config import TrainConfig, n_cpus
 from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import speed_up
-from dfd_batch.training.prepare import prepare
-from dfd_batch.training.temporal import add_temporal
+from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
+from dfd_batch.training.optimise import Ema, adamw, learning_rate, sharpness_gradient, twin_loss
+from dfd_batch.training.precision import autocast
 
-LOG_EVERY = 10
+LOSS_MEMORY = 0.98
+"""Of the running mean that is shown."""
+LOSS_EVERY = 10
+"""Steps between two readings of the loss."""
 
 
 @dataclass
@@ -43,23 +52,83 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-class EncoderRun:
-    """A stage A run: goes on where its work directory left off."""
+@dataclass(frozen=True)
+class Standing:
+    """What a run tells of itself after a step."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    done: float  # share of the schedule, 0..1
+    images: int
+    images_per_s: float
+    left_s: float
+    loss: float  # running mean; NaN before the first step
+    learning_rate: float
+    look: dict[str, Any] | None  # the last one
+
+
+Listener = Callable[[Standing], None]
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Return the device to train on.
+
+    Raises:
+        UsageError: CUDA is asked for where there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device = 'cuda', but torch sees no GPU here; use 'auto' or 'cpu'.")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def n_loaders(config: TrainConfig, device: torch.device) -> int:
+    """Return how many processes make batches: enough that the network does not wait for them."""
+    if config.loaders is not None:
+        return config.loaders
+    return max(1, n_cpus() - 1 if device.type == "cuda" else n_cpus() // 3)
+
+
+class EncoderRun:
+    """A stage A run: goes on where its work directory left off.
+
+    In a process group (torch.distributed) each process takes its share of every step's pairs, the
+    first one looks and saves.
+
+    Args:
+        config: What to read, write and do.
+        listener: Told how far the run is, after every step.
+    """
+
+    def __init__(self, config: TrainConfig, listener: Listener | None = None) -> None:
         self.config = config
+        self._listener = listener or (lambda standing: None)
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.model = _build(config)
-        self.average = AveragedModel(self.model, avg_fn=_Ema(config.ema_decay), use_buffers=True)
-        self.optimiser = torch.optim.AdamW(_groups(self.model, config), betas=(0.9, 0.99))
-        self.progress = Progress(next_look=config.look_images // 2)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.deterministic = config.minutes is None
+        self.rank, self.world = (
+            (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        )
+        self.device = device_of(config)
+        self.model = initial.build(config)
+        if self.device.type == "cpu":
+            speed_up(self.model)
+        self.average = AveragedModel(self.model, avg_fn=Ema(config.ema_decay), use_buffers=True)
         for module in (self.model, self.average):
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = adamw(self.model, config)
+        self.progress = Progress(next_look=config.look_images // 2)
+        self._loss: Tensor | None = None  # stays on the device: reading it would stop the GPU
         self._state = config.work / "state.pt"
         if self._state.is_file():
             self._resume()
+        # Times and wishes are told on CPUs, whatever the gradients travel by.
+        self._clock: Any = dist.new_group(backend="gloo") if self.world > 1 else None
+        self._net = self._parallel()
+
+    def _parallel(self) -> nn.Module:
+        net: nn.Module = self.model
+        if self.world > 1:
+            # Static: some encoders have parameters that no crop passes through.
+            net = DistributedDataParallel(net, static_graph=True)
+        return torch.compile(net) if self.config.compile else net  # type: ignore[return-value]
 
     @property
     def images(self) -> int:
@@ -73,35 +142,60 @@ class EncoderRun:
             return self.progress.elapsed_s / (60 * self.config.minutes)
         return self.images / self.config.images
 
-    def run(self, until_step: int | None = None) -> None:
-        """Train to the end of the schedule, or stop and save after a step."""
+    def run(self, until_step: int | None = None, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end of the schedule and return whether it was reached.
+
+        Args:
+            until_step: Save and return after this step.
+            stop: Asked before every step whether to save and return; Ctrl-C and SIGTERM do too.
+        """
+        if self.done >= 1 and self.progress.history:
+            return True
+        with Interrupts() as interrupts:
+            finished = self._steps(until_step, lambda: interrupts.any or stop())
+            if self.rank == 0:
+                if finished:
+                    self._look()
+                    self._listener(self.standing())
+                self.save()
+        return finished
+
+    def _steps(self, until_step: int | None, stop: Callable[[], bool]) -> bool:
         saved = last = time.monotonic()
         for crops, labels in self._batches():
+            if self._agreed(stop()) or self.progress.step == until_step:
+                return False
             if self.done >= 1:
                 break
             self._step(crops, labels)
-            if self.progress.step == until_step:
-                self.save()
-                return
             now = time.monotonic()
             self.progress.elapsed_s, last = self.progress.elapsed_s + now - last, now
-            if self.progress.step % LOG_EVERY == 0:
-                self._say()
+            if self.rank:
+                continue
             if self.images >= self.progress.next_look:
                 self._look()
+            self._listener(self.standing())
             if now - saved > 60 * self.config.save_minutes:
                 self.save()
                 saved = time.monotonic()
-        self._look()
-        self.save()
+        return self.progress.step != until_step
+
+    def _agreed(self, stop: bool) -> bool:
+        """Return whether the first process wants to stop, and take over its clock."""
+        if self.world == 1:
+            return stop
+        told = torch.tensor([float(stop), self.progress.elapsed_s], dtype=torch.float64)
+        dist.broadcast(told, 0, group=self._clock)
+        self.progress.elapsed_s = float(told[1])
+        return bool(told[0])
 
     def save(self) -> None:
         """Write the state so that a kill in between leaves the former one."""
+        self._read_loss()
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "rng": torch.get_rng_state(),
             "progress": vars(self.progress),
         }
         partial = self._state.with_suffix(".partial")
@@ -113,147 +207,152 @@ class EncoderRun:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
         self.progress = Progress(**state["progress"])
+        if not math.isnan(self.progress.loss):
+            self._loss = torch.tensor(self.progress.loss, device=self.device)
 
     def _batches(self) -> DataLoader[tuple[Tensor, Tensor]]:
         # By the clock the number of steps is not known; the loop ends it.
         per_batch = 2 * self.config.batch_pairs
         last = 10**7 if self.config.minutes else math.ceil(self.config.images / per_batch)
-        data = PairBatches(self.config, last)
+        loaders = n_loaders(self.config, self.device)
         return DataLoader(
-            data,
+            ShareOfPairs(self.config, last, self.rank, self.world),
             batch_size=None,
             sampler=range(self.progress.step, last),
-            num_workers=self.config.workers,
+            num_workers=loaders,
             generator=torch.Generator(),  # else every start would draw from the dropout's stream
-            prefetch_factor=3 if self.config.workers else None,
+            prefetch_factor=3 if loaders else None,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=ignore_interrupts,
         )
 
     def _step(self, crops: Tensor, labels: Tensor) -> None:
-        rate = self._rate()
+        config, p = self.config, self.progress
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate()
         self.model.train()
-        x = normalise(crops.to(self.device), self.config.preprocessing)
+        labels = labels.to(self.device, non_blocking=True)
+        x = normalise(crops.to(self.device, non_blocking=True), config.preprocessing)
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            _, logits = self.model(x)
-        odds = manipulated_logit(logits.float(), self.config.architecture)
-        loss = twin_loss(odds, labels.to(self.device), self.config)
+        draws = int(np.random.SeedSequence([config.seed, p.step, self.rank]).generate_state(1)[0])
+        torch.manual_seed(draws)
+        if config.adversarial_share > 0:
+            with self._autocast():
+                x = adversarial_batch(
+                    self.model, x, labels, config.adversarial_eps, self._loss_of,
+                    config.preprocessing, config.adversarial_share,
+                )  # fmt: skip
+        # The mean over processes must be the mean over pairs, whoever has how many.
+        share = len(labels) * self.world / (2 * config.batch_pairs)
+
+        def backward() -> Tensor:
+            torch.manual_seed(draws)  # both passes of SAM drop the same
+            with self._autocast():
+                _, logits = self._net(x)
+            loss = self._loss_of(logits, labels)
+            torch.autograd.backward(share * loss)
+            return loss.detach()
+
         self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        loss = backward()
+        if config.optimizer == "sam":
+            sharpness_gradient(self.model, backward, config.sam_rho)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
-        self.average.update_parameters(self.model)
-        p = self.progress
+        if self.rank == 0:
+            self.average.update_parameters(self.model)
+        self._loss = loss if self._loss is None else torch.lerp(loss, self._loss, LOSS_MEMORY)
         p.step += 1
-        value = float(loss.detach())
-        p.loss = value if math.isnan(p.loss) else 0.98 * p.loss + 0.02 * value
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device.type, self.config.precision)
+
+    def _loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        odds = manipulated_logit(logits.float(), self.config.architecture)
+        return twin_loss(odds, labels, self.config)
+
+    def probe(self) -> tuple[float, float]:
+        """Return the seconds that making a batch and learning from it take; changes the weights."""
+        began = time.monotonic()
+        crops, labels = PairBatches(self.config, 1)[0]
+        made = time.monotonic()
+        self._step(crops, labels)
+        self._read_loss()
+        return made - began, time.monotonic() - made
 
     def _rate(self) -> float:
-        """Return the learning rate: linear warm-up, then half a cosine to a fiftieth."""
-        warm = min(1.0, (self.images + 1) / max(self.config.warmup_images, 1))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
-        return self.config.learning_rate * warm * (0.02 + 0.98 * cosine)
+        return learning_rate(self.config, self.images, self.done)
 
-    def _say(self) -> None:
-        p = self.progress
+    def _read_loss(self) -> float:
+        if self._loss is not None:
+            self.progress.loss = float(self._loss)
+        return self.progress.loss
+
+    def standing(self) -> Standing:
+        """Return how far the run is."""
+        p, config = self.progress, self.config
+        if p.step % LOSS_EVERY == 0 or math.isnan(p.loss):
+            self._read_loss()
         speed = self.images / max(p.elapsed_s, 1e-9)
-        print(
-            f"{time.strftime('%H:%M:%S')} {self.done:6.1%} images {self.images} "
-            f"loss {p.loss:.4f} lr {self._rate():.2e} {speed:.1f} images/s",
-            flush=True,
+        left = (config.images - self.images) / max(speed, 1e-9)
+        if config.minutes is not None:
+            left = 60 * config.minutes - p.elapsed_s
+        last = p.history[-1] if p.history else None
+        return Standing(
+            min(self.done, 1.0), self.images, speed, max(left, 0.0), p.loss, self._rate(), last
         )
 
     def _look(self) -> None:
         """Measure the averaged weights on development data and keep them if they are the best."""
-        p = self.progress
-        p.next_look = self.images + self.config.look_images
+        p, config = self.progress, self.config
+        p.next_look = self.images + config.look_images
         encoder = self.average.module
-        found = looks.look(encoder, self.config)
+        found = looks.look(encoder, config)
         entry = {
             "images": self.images,
             "hours": round(p.elapsed_s / 3600, 4),
-            "loss": p.loss,
+            "loss": self._read_loss(),
             "lr": self._rate(),
             **found,
         }
         p.history.append(entry)
-        with (self.config.work / "looks.jsonl").open("a", encoding="utf-8") as file:
+        with (config.work / "looks.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        print(json.dumps(entry), flush=True)
-        looks.curves(p.history, self.config.work / "curves.png")
-        looks.export(encoder, self.config, entry, self.config.work / "last")
+        looks.curves(p.history, config.work / "curves.png")
+        cards.export(encoder, config, entry, config.work / "last")
         score = looks.score(found)
-        if score > p.best:
+        if score >= p.best:
             p.best = score
-            looks.export(encoder, self.config, entry, self.config.out)
+            cards.export(encoder, config, entry, config.out)
 
 
-def twin_loss(odds: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
-    """Return label-smoothed cross-entropy plus the loss of the order inside each pair.
+class ShareOfPairs(PairBatches):
+    """The pairs of each batch that one of several processes takes: every so manieth of them.
 
-    Args:
-        odds: (2n,) log-odds of manipulation, genuine and fake alternating.
-        labels: (2n,) 0 and 1.
-        config: Smoothing and weight.
+    Neighbours are of one kind, so that each share holds the whole batch's mixture.
     """
-    smooth = labels * (1 - 2 * config.label_smoothing) + config.label_smoothing
-    loss = F.binary_cross_entropy_with_logits(odds, smooth)
-    if config.pair_weight > 0:
-        genuine, fake = odds.view(-1, 2).unbind(1)
-        loss = loss + config.pair_weight * F.softplus(genuine - fake).mean()
-    return loss
 
+    def __init__(self, config: TrainConfig, n_steps: int, rank: int = 0, world: int = 1) -> None:
+        super().__init__(config, n_steps)
+        self._rank, self._world = rank, world
 
-class _Ema:
-    """Exponential average whose memory grows with the number of updates."""
+    @property
+    def n_labelled(self) -> int:
+        """Labelled fakes with a genuine face of their group."""
+        return len(self._pairs)
 
-    def __init__(self, decay: float) -> None:
-        self._decay = decay
+    @property
+    def n_generated(self) -> int:
+        """Fakes without one."""
+        return len(self._generated_rows)
 
-    def __call__(self, average: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
-        n = int(n_averaged)
-        decay = min(self._decay, (1 + n) / (10 + n))
-        if not average.is_floating_point():
-            return current
-        return torch.lerp(average, current, 1 - decay)
-
-
-def _build(config: TrainConfig) -> FrameEncoder:
-    encoder = FrameEncoder(config.architecture, config.dropout)
-    if config.drop_path > 0:
-        encoder.backbone = timm.create_model(
-            config.architecture.encoder, num_classes=0, drop_path_rate=config.drop_path
-        )
-    path = config.initial_weights or (config.data / "weights" / "mobilenet_v2_imagenet.safetensors")
-    if path.is_file():
-        load_imagenet(encoder, path)
-    speed_up(encoder)
-    return encoder
-
-
-def _groups(model: FrameEncoder, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return parameters with and without weight decay (norms and biases without)."""
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    heavy = [p for p in model.parameters() if p.ndim >= 2]
-    return [
-        {"params": heavy, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-
-
-def train(config: TrainConfig) -> Path:
-    """Train encoder and temporal head and return the checkpoint's directory; run again, it goes on.
-
-    Args:
-        config: What to read, write and do.
-    """
-    config.work.mkdir(parents=True, exist_ok=True)
-    (config.work / "config.json").write_text(config.model_dump_json(indent=1), encoding="utf-8")
-    prepare(config.data, config.work, config.preprocessing.margin)
-    EncoderRun(config).run()
-    if config.architecture.temporal != "none":
-        add_temporal(config, config.out, config.out)
-    return config.out
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return crops uint8 (2m, S, S, 3), genuine and fake alternating, and labels (2m,)."""
+        crops = []
+        n = self._config.batch_pairs
+        for k in range(self._rank, n, self._world):
+            rng = np.random.default_rng([self._config.seed, step, k])
+            twins = self._twins(step * n + k, k, rng)
+            crops += [twins.genuine, twins.fake]
+        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * (len(crops) // 2))

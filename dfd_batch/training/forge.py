@@ -28,6 +28,12 @@ REGIONS: dict[str, tuple[int, ...]] = {
 }
 REGION_ODDS = (0.42, 0.22, 0.14, 0.14, 0.08)
 BLEND_RATIOS = (0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0)
+SWAP_RATIOS = (0.8, 0.9, 1.0, 1.0, 1.0)
+"""Less of a donor than that is a ghost, not a swap."""
+SWAP_COLOUR = 0.4
+"""How much of a self-blend's change of colour a swap, matched in colour, still shows."""
+LEAST_GAIN, MOST_GAIN = (0.6, 0.8, 0.8), (1.6, 1.25, 1.25)
+"""Of L, a and b: more contrast of colour than the donor has comes out as blotches."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,13 @@ class Donor:
     landmarks: Points  # (68, 2)
 
 
-def forge(image: Image, landmarks: Points, rng: Generator, donor: Donor | None = None) -> Forged:
+def forge(
+    image: Image,
+    landmarks: Points,
+    rng: Generator,
+    donor: Donor | None = None,
+    again: Image | None = None,
+) -> Forged:
     """Return a genuine face and a pseudo-fake made of it.
 
     Args:
@@ -56,19 +68,21 @@ def forge(image: Image, landmarks: Points, rng: Generator, donor: Donor | None =
         landmarks: (68, 2) in its pixels.
         rng: Every choice is drawn from it.
         donor: The face to put in; the image's own when None.
+        again: The image as a network has drawn it, to be put in instead of its plain copy.
     """
-    source = image if donor is None else _swap_in(image, landmarks, donor)
+    own = image if again is None else again
+    source = own if donor is None else _swap_in(image, landmarks, donor)
     target = image
     # Either copy changes its style; the twin stays equal to the fake's surroundings.
     if donor is not None or rng.random() < 0.5:
-        source = restyle(source, rng)
+        source = restyle(source, rng, 1.0 if donor is None else SWAP_COLOUR)
     else:
         target = restyle(target, rng)
     if rng.random() < 0.35:
         source = generator_trace(source, rng)
     source = _misalign(source, landmarks, rng)
     mask = draw_mask(image.shape[0], landmarks, rng)
-    mask *= np.float32(rng.choice(BLEND_RATIOS))
+    mask *= np.float32(rng.choice(BLEND_RATIOS if donor is None else SWAP_RATIOS))
     return Forged(target, blend(target, source, mask), mask, "self" if donor is None else "swap")
 
 
@@ -78,6 +92,53 @@ def rendered(image: Image, rng: Generator) -> Forged:
     if rng.random() < 0.5:
         fake = generator_trace(fake, rng)
     return Forged(image, fake, np.ones(image.shape[:2], np.float32), "rendered")
+
+
+def redrawn(image: Image, again: Image, rng: Generator) -> Forged:
+    """Return a genuine picture and the same drawn by a network, both equally resharpened."""
+    seed = int(rng.integers(2**31))
+    sharp, drawn = (_resharpen(x, np.random.default_rng(seed)) for x in (image, again))
+    genuine, fake = (sharp, drawn) if rng.random() < 0.5 else (image, again)
+    return Forged(genuine, fake, np.ones(image.shape[:2], np.float32), "redrawn")
+
+
+def polished(image: Image, rng: Generator) -> Forged:
+    """Return a genuine picture and its twin as today's diffusion models draw people.
+
+    Skin without pores or grain between edges that are kept or drawn too hard. Contrast and colour,
+    strong in both twins now and then, tell nothing.
+    """
+    target = _vivid(image, rng) if rng.random() < 0.5 else image
+    smooth = target
+    for _ in range(int(rng.integers(1, 3))):
+        if rng.random() < 0.7:
+            reach, strength = float(rng.uniform(3, 7)), float(rng.uniform(18, 60))
+            smooth = np.asarray(cv2.bilateralFilter(smooth, 7, strength, reach), np.uint8)
+        else:
+            reach, strength = float(rng.uniform(5, 20)), float(rng.uniform(0.08, 0.25))
+            smooth = np.asarray(
+                cv2.edgePreservingFilter(smooth, flags=1, sigma_s=reach, sigma_r=strength), np.uint8
+            )
+    keep = float(rng.uniform(0, 0.35))
+    fake = cv2.addWeighted(target, keep, smooth, 1 - keep, 0)
+    if rng.random() < 0.7:
+        soft = cv2.GaussianBlur(fake, (0, 0), float(rng.uniform(0.8, 2.5)))
+        amount = float(rng.uniform(0.2, 1.3))
+        fake = cv2.addWeighted(fake, 1 + amount, soft, -amount, 0)
+    if rng.random() < 0.3:
+        fake = generator_trace(np.asarray(fake, np.uint8), rng)
+    mask = np.ones(image.shape[:2], np.float32)
+    return Forged(target, np.asarray(fake, np.uint8), mask, "polished")
+
+
+def _vivid(image: Image, rng: Generator) -> Image:
+    """Return an image with more contrast and colour, as a photograph after its filter."""
+    lab = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), np.float32)
+    lab[..., 0] = (lab[..., 0] - 128) * rng.uniform(1.0, 1.4) + 128 + rng.uniform(-15, 10)
+    lab[..., 1:] = (lab[..., 1:] - 128) * rng.uniform(1.0, 1.6) + 128
+    return np.asarray(
+        cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB), np.uint8
+    )
 
 
 def blend(under: Image, over: Image, mask: Mask) -> Image:
@@ -110,14 +171,15 @@ def draw_mask(side: int, landmarks: Points, rng: Generator, region: str | None =
     return np.clip(soft, 0, 1).astype(np.float32)  # filters overshoot by rounding
 
 
-def restyle(image: Image, rng: Generator) -> Image:
-    """Return an image of slightly other colour and sharpness."""
+def restyle(image: Image, rng: Generator, colour: float = 1.0) -> Image:
+    """Return an image of slightly other colour (so much of the change) and sharpness."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-6, 7))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.7, 1.3), 0, 255)
     hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.85, 1.15), 0, 255)
     x = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
     x = x * rng.uniform(0.88, 1.12) + rng.uniform(-12, 12, 3).astype(np.float32)
+    x = image + (x - image) * np.float32(colour)
     out = np.clip(x, 0, 255).astype(np.uint8)
     return _resharpen(out, rng)
 
@@ -138,6 +200,20 @@ def _resharpen(image: Image, rng: Generator) -> Image:
     if kind < 0.85:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2)), np.uint8)
     return image
+
+
+def unequal(genuine: Image, fake: Image, rng: Generator) -> tuple[Image, Image]:
+    """Return the twins with the fake sharpened, or the genuine one softened.
+
+    Blending and drawing cost detail, so that "sharp" would come to mean "genuine"; what today's
+    generators draw is often sharper than an honest, much-forwarded photograph.
+    """
+    strength = float(rng.uniform(0.3, 1.3))
+    if rng.random() < 0.5:
+        return np.asarray(cv2.GaussianBlur(genuine, (0, 0), strength), np.uint8), fake
+    soft = cv2.GaussianBlur(fake, (0, 0), float(rng.uniform(0.8, 2)))
+    sharp = cv2.addWeighted(fake, 1 + strength, soft, -strength, 0)
+    return genuine, np.asarray(sharp, np.uint8)
 
 
 def generator_trace(image: Image, rng: Generator) -> Image:
@@ -192,7 +268,8 @@ def _swap_in(image: Image, landmarks: Points, donor: Donor) -> Image:
     theirs = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
     want, want_spread = cv2.meanStdDev(ours, mask=inside)
     have, have_spread = cv2.meanStdDev(theirs, mask=inside)
-    gain = np.clip(want_spread / np.maximum(have_spread, 1.0), 0.5, 2.0).reshape(3)
+    spread = (want_spread / np.maximum(have_spread, 1.0)).reshape(3)
+    gain = np.clip(spread, LEAST_GAIN, MOST_GAIN)
     moved = (theirs - have.reshape(3)) * gain + want.reshape(3)
     matched = np.clip(moved, 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.uint8)

@@ -1,14 +1,12 @@
 """Pseudo-fakes in time: clips of a genuine face, forged with per-frame labels.
 
 Every choice that a real forgery makes once (mask, colour, another identity) is drawn once and
-replayed on each frame; the temporal operations then add what a forger's frame-by-frame work leaves
-behind. As often, genuine clips suffer what honest video suffers (dropped and repeated frames, cuts,
-rolling brightness), so that "a frame was repeated" does not come to mean "fake".
+replayed on each frame; a temporal trace may then lie on it, or stand alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,20 +14,33 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfd_batch.training import degrade, forge
-from dfd_batch.training.degrade import Geometry
-from dfd_batch.training.pools import Image, Points
+from dfd_batch.training import forge
+from dfd_batch.training.filming import Filming, draw_filming
+from dfd_batch.training.pools import Image
+from dfd_batch.training.temporal_traces import TRACES, Clip, similarity
+from dfd_batch.training.trouble import draw_order as hard_genuine
+
+__all__ = ["OPERATIONS", "Clip", "Filming", "ForgedClip", "draw_filming", "forge_clip"]
+__all__ += ["hard_genuine"]
 
 Labels = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Clip:
-    """Consecutive patches of one genuine face."""
-
-    frames: Image  # (T, P, P, 3)
-    landmarks: Points  # (T, 68, 2)
-    canonical_px: float
+ODDS = {
+    "static": 0.25,
+    "drift": 0.14,
+    "jitter": 0.14,
+    "flicker": 0.13,
+    "hold": 0.13,
+    "lip_lag": 0.12,
+    "eyes_open": 0.05,
+    "pulse_kill": 0.04,  # hardly survives a codec: many such labels would be noise
+}
+OPERATIONS = tuple(ODDS)
+BOUNDED_SHARE = 0.35
+SHORTEST = 8
+"""Frames of a forged stretch: .3 s of video."""
+VISIBLE = 0.005
+"""A frame counts as forged when this share of its values differs by two levels or more."""
 
 
 @dataclass(frozen=True)
@@ -43,209 +54,109 @@ class ForgedClip:
 
 
 def forge_clip(
-    clip: Clip, rng: Generator, donor: forge.Donor | None = None, operation: str | None = None
+    clip: Clip,
+    rng: Generator,
+    donor: forge.Donor | Clip | None = None,
+    operation: str | None = None,
 ) -> ForgedClip:
-    """Return a clip and its forged twin; about a third are forged in one stretch only.
+    """Return a clip and its forged twin; about a third are forged in some stretches only.
+
+    A temporal operation stands alone (half of the time), or on a face that also differs a little in
+    style, or on top of a whole static forgery. Where it finds nothing to change (a mouth that does
+    not move cannot be late), a static forgery takes its place.
 
     Args:
         clip: The genuine clip.
         rng: Every choice is drawn from it.
-        donor: Another person's face, for `static`; the clip's own when None.
+        donor: Another person's face, or a clip of it of the same length; the own face when None.
         operation: One of OPERATIONS; drawn when None.
     """
-    name = operation or str(rng.choice(list(OPERATIONS)))
-    base, fake = OPERATIONS[name](clip, rng, donor)
-    # A frame is labelled by what was done to it: a face held for its first frame is untouched.
-    labels = (fake != base).any(axis=(1, 2, 3)).astype(np.float32)
-    stretch = _stretch(len(labels), rng)
-    if rng.random() < 0.35 and (labels * stretch).any():
-        labels *= stretch
-        fake = np.where(labels[:, None, None, None] > 0, fake, base).astype(np.uint8)
-    return ForgedClip(base, fake, labels, name)
+    n = len(clip.frames)
+    inside = draw_stretches(n, rng) if rng.random() < BOUNDED_SHARE else np.ones(n, np.float32)
+    name = operation or str(rng.choice(OPERATIONS, p=list(ODDS.values())))
+    for tried in (name, "static", "static"):
+        genuine, fake = _forged(clip, rng, donor, tried)
+        labels = _visible(genuine, fake)
+        if labels.any():
+            name = tried
+            break
+    if (labels * inside).any():
+        labels *= inside
+    # What is labelled genuine is genuine to the last bit.
+    fake[labels == 0] = genuine[labels == 0]
+    return ForgedClip(genuine, fake, labels, name)
 
 
-def _stretch(n: int, rng: Generator, shortest: int = 6) -> Labels:
-    """Return labels (n,) with one stretch of ones, neither empty nor everything."""
-    length = int(rng.integers(min(shortest, n - 1), max(n - 1, shortest + 1)))
-    start = int(rng.integers(0, n - length + 1))
-    labels = np.zeros(n, np.float32)
-    labels[start : start + length] = 1
+def _forged(
+    clip: Clip, rng: Generator, donor: forge.Donor | Clip | None, operation: str
+) -> tuple[Image, Image]:
+    if operation == "static":
+        return _static(clip, rng, donor)
+    genuine, under, over = clip.frames, clip.frames, clip.frames
+    trace = rng.random()
+    if trace < 0.25:
+        over = _restyled(clip.frames, rng)
+    elif trace < 0.5:
+        genuine, under = _static(clip, rng, donor)
+        over = under
+    region, forged = TRACES[operation]
+    over = forged(replace(clip, frames=over), rng)
+    masks = _masks(clip, rng, region, anew=operation == "jitter")
+    return genuine, np.stack([forge.blend(*x) for x in zip(under, over, masks, strict=True)])
+
+
+def _visible(genuine: Image, fake: Image) -> Labels:
+    apart = cv2.absdiff(genuine, fake) > 1
+    share = [np.count_nonzero(frame) / frame.size for frame in apart]
+    return np.asarray(np.array(share) > VISIBLE, np.float32)
+
+
+def draw_stretches(n: int, rng: Generator) -> Labels:
+    """Return labels (n,) with one to three stretches of ones, neither empty nor everything."""
+    labels, shortest = np.zeros(n, np.float32), min(SHORTEST, n // 2)
+    count = int(rng.integers(1, min(3, max(1, n // (2 * shortest))) + 1))
+    edges = np.linspace(0, n, count + 1).astype(int)
+    for first, last in itertools.pairwise(edges):
+        length = int(rng.integers(shortest, last - first))
+        start = int(rng.integers(first, last - length + 1))
+        labels[start : start + length] = 1
     return labels
 
 
-def _static(clip: Clip, rng: Generator, donor: forge.Donor | None) -> tuple[Image, Image]:
+def _static(clip: Clip, rng: Generator, donor: forge.Donor | Clip | None) -> tuple[Image, Image]:
+    """One forgery, the same in every frame."""
     seed = int(rng.integers(2**31))
-    twins = [
-        forge.forge(frame, points, np.random.default_rng(seed), donor)
-        for frame, points in zip(clip.frames, clip.landmarks, strict=True)
-    ]
+    twins = []
+    for t, (frame, points) in enumerate(zip(clip.frames, clip.landmarks, strict=True)):
+        if isinstance(donor, Clip):
+            face: forge.Donor | None = forge.Donor(donor.frames[t], donor.landmarks[t])
+        else:
+            face = donor
+        twins.append(forge.forge(frame, points, np.random.default_rng(seed), face))
     return np.stack([t.genuine for t in twins]), np.stack([t.fake for t in twins])
 
 
-def _drift(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Image]:
-    """Parts of the face wander: offsets follow an AR(1) process."""
-    spread = rng.uniform(0.006, 0.02) * _eye_distance(clip)
-    offsets = np.zeros((len(clip.frames), 2))
-    for t in range(1, len(offsets)):
-        offsets[t] = 0.9 * offsets[t - 1] + rng.normal(0, spread, 2)
-    return _moved(clip, offsets, rng)
-
-
-def _jitter(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Image]:
-    """The paste-in is aligned anew, a little differently, in every frame."""
-    spread = rng.uniform(0.008, 0.025) * _eye_distance(clip)
-    return _moved(clip, rng.normal(0, spread, (len(clip.frames), 2)), rng)
-
-
-def _moved(clip: Clip, offsets: NDArray[np.float64], rng: Generator) -> tuple[Image, Image]:
-    masks = _masks(clip, rng)
-    out = []
-    for frame, (dx, dy), mask in zip(clip.frames, offsets, masks, strict=True):
-        m = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
-        moved = cv2.warpAffine(frame, m, frame.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-        out.append(forge.blend(frame, np.asarray(moved, np.uint8), mask))
-    return clip.frames, np.stack(out)
-
-
-def _flicker(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Image]:
-    """The paste-in's strength, brightness and sharpness vary from frame to frame."""
-    gains = 1 + rng.normal(0, rng.uniform(0.02, 0.06), (len(clip.frames), 3))
-    blurs = np.abs(rng.normal(0, rng.uniform(0.2, 1.0), len(clip.frames)))
-    out = []
-    for frame, gain, blur, mask in zip(clip.frames, gains, blurs, _masks(clip, rng), strict=True):
-        lit = np.clip(frame * gain, 0, 255).astype(np.uint8)
-        if blur > 0.2:
-            lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), float(blur)), np.uint8)
-        out.append(forge.blend(frame, lit, mask))
-    return clip.frames, np.stack(out)
-
-
-def _hold(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Image]:
-    """The face freezes now and then while everything around it moves on."""
-    n = len(clip.frames)
-    source = np.arange(n)
-    for start in rng.integers(0, n - 2, size=max(1, n // 8)):
-        source[start : start + int(rng.integers(2, 6))] = start
-    return _from_other_frames(clip, source, _masks(clip, rng, "face"))
-
-
-def _lip_lag(clip: Clip, rng: Generator, _: forge.Donor | None) -> tuple[Image, Image]:
-    """The mouth is late, or comes from another moment."""
-    n = len(clip.frames)
-    lag = int(rng.integers(2, min(9, n)))
-    source = np.maximum(np.arange(n) - lag, 0)
-    if rng.random() < 0.5:
-        source = source[::-1].copy()
-    return _from_other_frames(clip, source, _masks(clip, rng, "mouth"))
-
-
-OPERATIONS: dict[str, Callable[[Clip, Generator, forge.Donor | None], tuple[Image, Image]]] = {
-    "static": _static,
-    "drift": _drift,
-    "jitter": _jitter,
-    "flicker": _flicker,
-    "hold": _hold,
-    "lip_lag": _lip_lag,
-}
-
-
-def _from_other_frames(
-    clip: Clip, source: NDArray[np.int64], masks: list[forge.Mask]
-) -> tuple[Image, Image]:
-    """Return each frame with its masked part taken from frame `source[t]`, aligned to it."""
-    out = []
-    for t, (k, mask) in enumerate(zip(source, masks, strict=True)):
-        frame, other = clip.frames[t], clip.frames[k]
-        m, _ = cv2.estimateAffinePartial2D(clip.landmarks[k][17:48], clip.landmarks[t][17:48])
-        if k == t or m is None:
-            out.append(frame)
-            continue
-        aligned = cv2.warpAffine(other, m, frame.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-        out.append(forge.blend(frame, np.asarray(aligned, np.uint8), mask))
-    return clip.frames, np.stack(out)
-
-
-def _masks(clip: Clip, rng: Generator, region: str | None = None) -> list[forge.Mask]:
-    """Return the same mask for every frame, carried along by the landmarks."""
-    seed, side = int(rng.integers(2**31)), clip.frames.shape[1]
-    return [
-        forge.draw_mask(side, points, np.random.default_rng(seed), region)
-        for points in clip.landmarks
+def _restyled(frames: Image, rng: Generator) -> Image:
+    seed, share = int(rng.integers(2**31)), float(rng.uniform(0.3, 0.9))
+    styled = (forge.restyle(frame, np.random.default_rng(seed)) for frame in frames)
+    mixed = [
+        cv2.addWeighted(other, share, frame, 1 - share, 0)
+        for other, frame in zip(styled, frames, strict=True)
     ]
+    return np.stack(mixed).astype(np.uint8)
 
 
-def _eye_distance(clip: Clip) -> float:
-    points = clip.landmarks[0]
-    return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
-
-
-def hard_genuine(n: int, rng: Generator) -> NDArray[np.int64]:
-    """Return which frame of an honest but troubled video stands at each of n places.
-
-    Whole frames are repeated (a stall), or the clip is cut and goes on elsewhere, or nothing.
-    """
-    kind = rng.random()
-    if kind < 1 / 2:
-        again = rng.integers(0, n, size=int(rng.integers(1, 6)))
-        return np.sort(np.concatenate([np.arange(n), again]))[:n]
-    if kind < 3 / 4:
-        return np.roll(np.arange(n), int(rng.integers(1, n)))
-    return np.arange(n)
-
-
-@dataclass(frozen=True)
-class Filming:
-    """How a clip was cut, lit, degraded and encoded; replayed on both twins."""
-
-    path: tuple[Geometry, ...]  # one per frame
-    worse: degrade.Degradation
-    crf: int | None
-    brightness: tuple[float, ...]
-    order: tuple[int, ...]
-
-    def __call__(self, frames: Image, canonical_px: float, size: int) -> Image:
-        """Return crops (T, S, S, 3) of patches (T, P, P, 3)."""
-        crops = []
-        for t, k in enumerate(self.order):
-            crop = self.path[k].crop(frames[k], canonical_px, size)
-            crop = replace(self.worse, seed=self.worse.seed + k)(crop)
-            lit = cv2.convertScaleAbs(crop, alpha=self.brightness[t])
-            crops.append(np.asarray(lit, np.uint8))
-        if self.crf is not None:
-            crops = degrade.h264(crops, self.crf)
-        return np.stack(crops).astype(np.uint8)
-
-
-def draw_filming(n: int, rng: Generator, still: bool) -> Filming:
-    """Return how a clip of n frames is filmed.
-
-    Args:
-        n: Frames.
-        rng: Every choice is drawn from it.
-        still: The clip is one picture repeated, so the camera has to bring the motion.
-    """
-    base = degrade.draw_geometry(rng)
-    reach = rng.uniform(0.004, 0.03) if still else rng.uniform(0, 0.004)
-    phase, speed = rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.05, 0.45, 4)
-    sway = np.sin(np.arange(n)[:, None] * speed + phase) * reach
-    shake = rng.normal(0, rng.uniform(0, 0.003), (n, 3))
-    path = tuple(
-        replace(
-            base,
-            shift=(base.shift[0] + s[0] + e[0], base.shift[1] + s[1] + e[1]),
-            scale=base.scale * float(1 + s[2] + e[2]),
-            degrees=base.degrees + float(60 * s[3]),
-        )
-        for s, e in zip(sway, shake, strict=True)
-    )
-    worse = degrade.draw(rng)
-    roll = rng.uniform(0, 0.08) * (rng.random() < 0.3)
-    light = 1 + roll * np.sin(np.arange(n) * rng.uniform(0.2, 1.5) + phase[0])
-    order = hard_genuine(n, rng) if rng.random() < 0.5 else np.arange(n)
-    return Filming(
-        path=path,
-        worse=replace(worse, crf=None),
-        crf=worse.crf if worse.crf is not None else (28 if rng.random() < 0.3 else None),
-        brightness=tuple(float(v) for v in light),
-        order=tuple(int(k) for k in order),
-    )
+def _masks(clip: Clip, rng: Generator, region: str | None, anew: bool) -> list[forge.Mask]:
+    """Return a mask for every frame: the same carried along by the landmarks, or drawn anew."""
+    seed, side = int(rng.integers(2**31)), clip.frames.shape[1]
+    first = clip.landmarks[0]
+    if anew:
+        return [
+            forge.draw_mask(side, points, np.random.default_rng(seed), region)
+            for points in clip.landmarks
+        ]
+    mask = forge.draw_mask(side, first, np.random.default_rng(seed), region)
+    carried = [
+        cv2.warpAffine(mask, similarity(first, points), (side, side)) for points in clip.landmarks
+    ]
+    return [np.asarray(m, np.float32) for m in carried]

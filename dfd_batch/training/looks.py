@@ -1,8 +1,7 @@
-"""Early looks at development data, curves of them, and the checkpoint that they choose."""
+"""Early looks at development data, and curves of them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dfd_batch import __version__, checkpoint
-from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Training
 from dfd_batch.features.cnn import manipulated_logit, normalise
-from dfd_batch.training import evaluate
+from dfd_batch.training import evaluate, held_out
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import PairBatches, evaluation_crops, work_pool
+from dfd_batch.training.datasets import evaluation_crops, work_pool
 from dfd_batch.training.pools import Image, Pool
-
-COMMAND = "dfd train --data DATA --work WORK --out OUT"
-LIMITATIONS = (
-    "Provisional: trained for about two hours on two processor cores.",
-    "Chosen on the DFDC development pairs (labelled/dfdc, split dev), whose identities may also "
-    "occur in the training pairs; figures on them flatter.",
-    "Trained mostly on face swaps; wholly generated faces and lip-synced or reenacted heads are "
-    "known to it from few examples.",
-    "Few actors and few light situations stand behind the labelled pairs.",
-    "A verdict is a hint for a human, not a proof.",
-)
+from dfd_batch.training.precision import autocast
 
 
 @torch.inference_mode()
@@ -45,7 +32,7 @@ def logits(encoder: nn.Module, crops: Image, config: TrainConfig) -> NDArray[np.
     for start in range(0, len(crops), 64):
         x = normalise(torch.from_numpy(crops[start : start + 64]).to(device), config.preprocessing)
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device.type, config.precision):
             _, raw = encoder(x)
         found.append(manipulated_logit(raw.float(), config.architecture).cpu().numpy())
     encoder.train(was_training)
@@ -58,12 +45,31 @@ def look(encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
     for name, measure in (("dfdc_dev", _pairs), ("looks", _dev), ("generated", _generated)):
         if (config.work / "pools" / name / "index.parquet").is_file():
             found |= measure(work_pool(config.work, name), encoder, config)
+    if "dfdc_auc" not in found:
+        found |= _held_out(encoder, config)
     return found
 
 
 def score(found: dict[str, Any]) -> float:
-    """Return what the best checkpoint is chosen by: the AUC on the DFDC development pairs."""
-    return float(found["dfdc_auc"]["value"]) if "dfdc_auc" in found else 0.0
+    """Return what the best checkpoint is chosen by: the AUC on the largest development data.
+
+    0 when there is nothing to measure on; of equals the later one counts.
+    """
+    figure = found.get("dfdc_auc") or found.get("held_out_auc")
+    return float(figure["value"]) if figure else 0.0
+
+
+def _held_out(encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
+    """Return figures on the groups that training leaves out, labelled or else forged ones."""
+    media = held_out.faces(config)
+    if media is None:
+        return {}
+    odds = logits(encoder, media.crops, config)
+    return {
+        "held_out_auc": evaluate.auc_figure(media.labels, odds, media.groups).as_dict(),
+        "held_out": media.kind,
+        "calibration": evaluate.platt(media.labels, odds).model_dump(),
+    }
 
 
 def _pairs(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
@@ -118,9 +124,11 @@ def curves(history: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     axes[0].plot(images, [h["loss"] for h in history])
     axes[0].set(xlabel="images seen", ylabel="training loss")
-    if history and "dfdc_auc" in history[0]:
-        auc = [h["dfdc_auc"] for h in history]
-        axes[1].plot(images, [a["value"] for a in auc], label="DFDC dev pairs", lw=2)
+    for key, label in (("dfdc_auc", "DFDC dev pairs"), ("held_out_auc", "held-out groups")):
+        if not history or any(key not in h for h in history):
+            continue
+        auc = [h[key] for h in history]
+        axes[1].plot(images, [a["value"] for a in auc], label=label, lw=2)
         axes[1].fill_between(images, [a["low"] for a in auc], [a["high"] for a in auc], alpha=0.2)
     names = [k for k in (history[0] if history else {}) if k.startswith("dev_") or "gen" in k]
     for name in names:
@@ -130,60 +138,3 @@ def curves(history: list[dict[str, Any]], path: Path) -> None:
     axes[1].legend(fontsize=7)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def export(
-    encoder: nn.Module, config: TrainConfig, entry: dict[str, Any], directory: Path
-) -> ModelCard:
-    """Write the encoder as a checkpoint without a temporal head and return its card."""
-    weights = {f"encoder.{k}": v.cpu().numpy() for k, v in encoder.state_dict().items()}
-    calibration = checkpoint.Calibration(**entry.get("calibration", {}))
-    card = ModelCard(
-        name="default",
-        version=__version__,
-        description="MobileNetV2-class frame encoder, provisional.",
-        provisional=True,
-        architecture=config.architecture.model_copy(update={"temporal": "none"}),
-        preprocessing=config.preprocessing,
-        image_calibration=calibration,
-        video_calibration=calibration,
-        training=Training(
-            command=COMMAND + f" --seed {config.seed}",
-            seed=config.seed,
-            images_seen=entry["images"],
-            hours=entry["hours"],
-            hardware="2 CPU cores, bfloat16",
-            data=sources(config),
-        ),
-        metrics=_metrics(entry),
-        limitations=LIMITATIONS,
-    )
-    return checkpoint.save(directory, card, weights).card
-
-
-def sources(config: TrainConfig) -> tuple[DataSource, ...]:
-    """Return what was trained on, counted by source and licence."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for name in PairBatches.needed(config):
-        pool = work_pool(config.work, name)
-        media = set(zip(pool.files, pool.methods, pool.licences, strict=True))
-        title = {"dfdc": "DFDC training-set face crops"}.get(name)
-        counts.update((title or method, licence) for _, method, licence in media)
-    return tuple(DataSource(name=s, licence=lic, n=n) for (s, lic), n in sorted(counts.items()))
-
-
-def _metrics(entry: dict[str, Any]) -> tuple[Metric, ...]:
-    if "dfdc_auc" not in entry:
-        return ()
-    data = "labelled/dfdc split dev (400 pairs), faces; chosen on it"
-    figure = entry["dfdc_auc"]
-    return (
-        Metric(name="AUC", data=data, command=COMMAND, **figure),
-        Metric(
-            name="pair order",
-            data=data,
-            value=entry["dfdc_pair_order"],
-            n=figure["n"] // 2,
-            command=COMMAND,
-        ),
-    )

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dfd_batch.outcomes import UsageError
+from dfd_batch.storage.tables import require_plain
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -31,6 +32,8 @@ INDEX = pa.schema(
         ("licence", pa.string()),
         ("frame", pa.int32()),
         ("canonical_px", pa.float32()),  # side of the canonical crop, centred in the patch
+        ("split", pa.string()),  # train, val or test; empty: by the group's hash
+        ("pair", pa.string()),  # file of the genuine medium that a fake was made from, if known
     ]
 )
 
@@ -48,22 +51,33 @@ def is_held_out(group: str) -> bool:
 class Pool:
     """Faces of one source, in the order of the index."""
 
-    patches: Image  # (N, P, P, 3) RGB, memory-mapped
-    landmarks: Points  # (N, 68, 2) patch pixels
-    canonical_px: NDArray[np.float32]  # (N,)
-    labels: NDArray[np.int32]  # (N,)
+    patches: Image
+    """(N, P, P, 3) RGB, memory-mapped."""
+    landmarks: Points
+    """(N, 68, 2) patch pixels."""
+    canonical_px: NDArray[np.float32]
+    """(N,) side of the canonical crop, centred in the patch, in patch pixels."""
+    labels: NDArray[np.int32]
+    """(N,) 0 genuine, 1 manipulated."""
     files: list[str]
     groups: list[str]
     methods: list[str]
     licences: list[str]
-    frames: NDArray[np.int32]  # (N,) frame of the medium, 0 for images
+    frames: NDArray[np.int32]
+    """(N,) frame of the medium, 0 for images."""
+    splits: list[str]
+    pairs: list[str]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self, label: int, held_out: bool) -> NDArray[np.int64]:
-        """Return the rows of one label whose groups are, or are not, kept out of training."""
-        kept_out = np.array([is_held_out(group) for group in self.groups], bool)
+        """Return the rows of one label that are, or are not, kept out of training.
+
+        By their data set's own split where they have one, else by their group.
+        """
+        told = zip(self.splits, self.groups, strict=True)
+        kept_out = np.array([s != "train" if s else is_held_out(g) for s, g in told], bool)
         return np.flatnonzero((self.labels == label) & (kept_out == held_out))
 
 
@@ -80,6 +94,8 @@ class Face:
     method: str = ""
     licence: str = ""
     frame: int = 0
+    split: str = ""
+    pair: str = ""
 
 
 def write(directory: Path, faces: Iterable[Face]) -> int:
@@ -113,11 +129,12 @@ def read(directory: Path) -> Pool:
     if not path.is_file():
         raise UsageError(f"No prepared faces in {directory}; run the preparation first.")
     table = pq.read_table(path)
+    require_plain(table.schema, str(path))
     index = table.to_pydict()
     side = int(table.schema.metadata[b"side"])
     n = table.num_rows
     return Pool(
-        patches=np.memmap(directory / "patches.u8", np.uint8, "r", shape=(n, side, side, 3)),
+        patches=_pixels(directory / "patches.u8", (n, side, side, 3)),
         landmarks=np.load(directory / "landmarks.npy"),
         canonical_px=np.asarray(index["canonical_px"], np.float32),
         labels=np.asarray(index["label"], np.int32),
@@ -126,4 +143,11 @@ def read(directory: Path) -> Pool:
         methods=index["method"],
         licences=index["licence"],
         frames=np.asarray(index["frame"], np.int32),
+        splits=index.get("split", [""] * n),  # pools of earlier versions lack both
+        pairs=index.get("pair", [""] * n),
     )
+
+
+def _pixels(path: Path, shape: tuple[int, int, int, int]) -> Image:
+    # An empty file cannot be mapped.
+    return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)

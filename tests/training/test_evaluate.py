@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfd_batch.training import evaluate
-from dfd_batch.training.temporal import thresholds
 
 SCORES = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
 
@@ -54,11 +53,3 @@ def test_platt_finds_the_logits_that_made_the_labels() -> None:
 def test_platt_needs_both_classes() -> None:
     with pytest.raises(ValueError, match="genuine and manipulated"):
         evaluate.platt([0, 0], [1.0, 2.0])
-
-
-@given(seed=st.integers(0, 1000), n=st.integers(3, 400))
-def test_bands_are_ordered_and_hold_their_rate_on_their_own_sample(seed: int, n: int) -> None:
-    genuine = np.random.default_rng(seed).beta(2, 5, n)
-    bands = thresholds(genuine, 0.03)
-    assert bands.inconclusive <= bands.suspicious <= bands.manipulated
-    assert (genuine > bands.suspicious).mean() <= 0.03

@@ -9,11 +9,12 @@ import torch
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Architecture, Preprocessing
-from dfd_batch.training import clips, pools, temporal
+from dfd_batch.training import clip_features, clips, datasets, pools, temporal, temporal_head
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import StridedDepthwise, speed_up
-from dfd_batch.training.fit import EncoderRun, twin_loss
+from dfd_batch.training.fit import EncoderRun, ShareOfPairs
+from dfd_batch.training.optimise import twin_loss
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def config(work: Path, **changes: object) -> TrainConfig:
         "look_images": 10_000,
         "warmup_images": 16,
         "threads": 1,
-        "workers": 0,
+        "loaders": 0,
         "clip_frames": 6,
         **changes,
     }
@@ -48,7 +49,10 @@ def test_a_batch_depends_on_seed_and_step_alone(work: Path) -> None:
     assert one[3][1].tolist() == [0, 1] * 4
 
 
-def test_labelled_pairs_share_their_augmentation(work: Path) -> None:
+def test_labelled_pairs_share_their_augmentation(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(datasets.UNEQUAL_SHARE, "labelled", 0.0)
     # Where a fake equals its source, so do their crops: any difference is the manipulation's.
     batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 4)
     pool = pools.read(work / "pools" / "dfdc")
@@ -61,7 +65,7 @@ def test_labelled_pairs_share_their_augmentation(work: Path) -> None:
 
 def test_every_epoch_shows_each_labelled_pair_once(work: Path) -> None:
     batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 12)
-    seen = [batches._pair_rows(pair) for pair in range(24)]
+    seen = [batches.labelled_pair(pair) for pair in range(24)]
     assert len(set(seen)) == 24
 
 
@@ -82,22 +86,66 @@ def test_held_out_groups_are_never_drawn(work: Path) -> None:
     assert len(trained) + len(kept) == len(pool)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"ema_decay": 0.0}, {"optimizer": "sam", "adversarial_share": 0.5}]
+)
 def test_resumed_run_equals_an_uninterrupted_one(
-    tmp_path: Path, work: Path, toy_pools: Path
+    tmp_path: Path, work: Path, toy_pools: Path, changes: dict[str, object]
 ) -> None:
-    whole = EncoderRun(config(work))
-    whole.run(until_step=6)
+    whole = EncoderRun(config(work, **changes))
+    assert whole.run()
     other = tmp_path / "other"
     other.mkdir()
     (other / "pools").symlink_to(toy_pools)
-    EncoderRun(config(other)).run(until_step=3)
+    assert not EncoderRun(config(other, **changes)).run(until_step=2)
     torch.rand(7)  # whatever happens in between must not matter
-    second = EncoderRun(config(other))
-    assert second.progress.step == 3
-    second.run(until_step=6)
+    second = EncoderRun(config(other, **changes))
+    assert second.progress.step == 2
+    assert not second.run(stop=lambda: second.progress.step == 5)
+    second = EncoderRun(config(other, **changes))
+    assert second.progress.step == 5
+    assert second.run()
+    assert second.progress.step == whole.progress.step == 6
     for ours, theirs in ((whole.model, second.model), (whole.average, second.average)):
         pairs = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+    assert whole.progress.history[-1]["loss"] == second.progress.history[-1]["loss"]
+
+
+def test_shares_of_a_batch_are_the_whole_batch(work: Path) -> None:
+    whole, _ = PairBatches(config(work), 2)[1]
+    shares = [ShareOfPairs(config(work), 2, rank, 3)[1] for rank in range(3)]
+    assert [len(labels) for _, labels in shares] == [4, 2, 2]
+    for rank, (crops, labels) in enumerate(shares):
+        assert labels.tolist() == [0, 1] * (len(labels) // 2)
+        assert torch.equal(crops, whole.view(4, 2, *whole.shape[1:])[rank::3].flatten(0, 1))
+
+
+def test_a_finished_run_is_left_as_it_is(work: Path) -> None:
+    assert EncoderRun(config(work, images=16)).run()
+    looks = (work / "looks.jsonl").read_text()
+    assert EncoderRun(config(work, images=16)).run()
+    assert (work / "looks.jsonl").read_text() == looks
+
+
+def test_without_a_development_set_held_out_groups_choose(
+    tmp_path: Path, toy_pools: Path, work: Path
+) -> None:
+    for names, kind in ((("generated",), "labelled"), ((), "forged")):
+        alone = tmp_path / kind
+        (alone / "pools").mkdir(parents=True)
+        for name in ("portraits", *names):
+            (alone / "pools" / name).symlink_to(toy_pools / name)
+        run = EncoderRun(config(alone, images=16))
+        run.run()
+        entry = run.progress.history[-1]
+        assert entry["held_out"] == kind
+        assert 0 <= entry["held_out_auc"]["value"] <= 1
+        assert entry["held_out_auc"]["n"] >= 4
+        card = checkpoint.load_card(str(alone / "best"))
+        assert [m.data for m in card.metrics] == [
+            f"held-out groups of the training pools, faces; chosen on it ({kind} fakes)"
+        ]
 
 
 def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> None:
@@ -118,8 +166,8 @@ def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> Non
     found = run.progress.history[-1]
     assert found["dfdc_auc"]["low"] > 0.6
     kept = checkpoint.load(str(settings.out))
-    assert kept.card.provisional
     assert kept.card.training.images_seen == 800
+    assert kept.card.limitations[0].startswith("Chosen on")
     assert {s.name for s in kept.card.training.data} >= {"DFDC training-set face crops"}
     assert (work / "curves.png").stat().st_size > 1000
 
@@ -180,8 +228,9 @@ def test_fresh_temporal_head_answers_as_the_mean_of_the_frames() -> None:
     logits = (features.astype(np.float32) @ rng.normal(0, 1, 24)).astype(np.float32)
     logits -= logits.mean()
     labels = np.zeros((60, 6), np.float32)
-    data = clips.ClipFeatures(features, logits, labels, ["static"] * 60, ["a"] * 60)
-    head = temporal.TemporalHead(Architecture(hidden=16), 24).eval()
-    temporal.start_as_mean(head, data)
-    found = temporal.clip_logits(head, data)
+    alike = ["static"] * 60, ["a"] * 60, [""] * 60
+    data = clip_features.ClipFeatures(features, logits, labels, *alike)
+    head = temporal_head.TemporalHead(Architecture(hidden=16), 24).eval()
+    temporal_head.start_as_mean(head, data)
+    found = temporal_head.clip_logits(head, data)
     assert np.corrcoef(found, logits.mean(1))[0, 1] > 0.9

@@ -119,3 +119,18 @@ def test_troubled_genuine_clips_show_only_their_own_frames(seed: int, n: int) ->
     assert order.shape == (n,)
     assert order.min() >= 0
     assert order.max() < n
+
+
+def test_polishing_takes_the_texture_and_leaves_the_edges() -> None:
+    rng = np.random.default_rng(3)
+    picture = np.full((160, 160, 3), 90, np.uint8)
+    picture[:, 80:] = 190
+    picture = np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    left = []
+    for seed in range(12):
+        made = forge.polished(picture, np.random.default_rng(seed))
+        genuine, fake = (x[..., 1].astype(float) for x in (made.genuine, made.fake))
+        left.append(fake[20:140, 100:140].std() / genuine[20:140, 100:140].std())
+        steps = [x[:, 90:120].mean() - x[:, 40:70].mean() for x in (genuine, fake)]
+        assert steps[1] > 0.8 * steps[0]
+    assert np.mean(left) < 0.75

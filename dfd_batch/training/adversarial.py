@@ -1,0 +1,284 @@
+"""White-box attacks on the frame encoder, how far they get, and training against them.
+
+Attacks see the crop that the encoder sees and return one in uint8, as an attacker who writes a
+file must. FGSM: Goodfellow et al., ICLR 2015. C&W: Carlini and Wagner, IEEE S&P 2017, L2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dfd_batch.checkpoint import Architecture, Preprocessing
+from dfd_batch.features.cnn import manipulated_logit
+from dfd_batch.features.views import Seeds, view
+from dfd_batch.training import degrade
+from dfd_batch.training.depthwise import speed_up
+from dfd_batch.training.evaluate import auc
+from dfd_batch.training.pools import Image
+from dfd_batch.training.precision import autocast
+
+Victim = Callable[[Tensor], Tensor]
+"""From pixels (N, 3, S, S) in 0..1 to log-odds of manipulation (N,), differentiable."""
+EPSILONS = (1.0, 2.0, 4.0, 8.0)
+JPEG_QUALITY, H264_CRF = 75, 23
+BATCH = 25
+
+
+class Point(NamedTuple):
+    """How well a detector tells genuine from manipulated crops under one attack."""
+
+    name: str
+    eps: float
+    """Largest change of a pixel of 255; of C&W, which has no bound, the largest that it made."""
+    auc: float
+    auc_jpeg: float
+    """After the attacked crops went through JPEG (quality 75) …"""
+    auc_h264: float
+    """… or H.264 (CRF 23), one picture each."""
+    flipped: float
+    """Share whose logit has the wrong sign."""
+    l2: float
+    """Mean Euclidean distance from the crops, pixels in 0..1."""
+
+
+def victim(encoder: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> Victim:
+    """Return the encoder behind its preprocessing as a scan runs it: evaluation mode, bfloat16."""
+    device = next(encoder.parameters()).device
+    speed_up(encoder)
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+
+    def odds(pixels: Tensor) -> Tensor:
+        x = ((pixels.to(device) - mean) / std).contiguous(memory_format=torch.channels_last)
+        with _evaluating(encoder), autocast(device.type):
+            logits = encoder(x)[1].float()
+        return manipulated_logit(logits, architecture).to(pixels.device)
+
+    return odds
+
+
+def over_views(bare: Victim, seeds: Seeds, indices: Sequence[int]) -> Victim:
+    """Return the mean over random views: the defended detector, or an attacker's guess at it.
+
+    An attack through other views than the detector's own is the expectation over transformations
+    of Athalye et al., ICML 2018.
+    """
+    return lambda pixels: torch.stack([bare(view(pixels, seeds, i)) for i in indices]).mean(0)
+
+
+def fgsm(victim: Victim, crops: Image, labels: NDArray[np.int32], eps: float) -> Image:
+    """Return crops after one step of `eps` (of 255) up the loss, each pixel.
+
+    Args:
+        victim: Attacked.
+        crops: (N, S, S, 3).
+        labels: (N,) 1 = manipulated.
+        eps: A whole number, so that nothing is lost in uint8.
+    """
+    return _step(crops, gradient_sign(victim, crops, labels), eps)
+
+
+def gradient_sign(victim: Victim, crops: Image, labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return the sign (N, S, S, 3) of the loss's gradient: one for all sizes of the step."""
+    x = pixels_of(crops).requires_grad_()
+    target = torch.from_numpy(np.asarray(labels, np.float32))
+    loss = F.binary_cross_entropy_with_logits(victim(x), target, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    return np.asarray(gradient.sign().permute(0, 2, 3, 1).numpy(), np.float32)
+
+
+def carlini_wagner_l2(
+    victim: Victim,
+    crops: Image,
+    labels: NDArray[np.int32],
+    *,
+    steps: int = 15,
+    searches: int = 2,
+    rate: float = 0.01,
+    first_c: float = 1.0,
+    confidence: float = 0.0,
+    quantise: bool = True,
+) -> NDArray[np.float32]:
+    """Return the nearest pixels found, (N, 3, S, S) in 0..1, that the victim takes for the other.
+
+    Minimises |x' - x|² + c · max(margin + confidence, 0) by Adam on arctanh(2 x' - 1), c searched
+    per crop. Crops that no attempt turned stay as they were.
+
+    Args:
+        victim: Attacked; it decides by the sign of its log-odds.
+        crops: (N, S, S, 3).
+        labels: (N,) 1 = manipulated.
+        steps: Of Adam for each c.
+        searches: Values of c that are tried.
+        rate: Of Adam.
+        first_c: First c; then ten times as much, or half-way.
+        confidence: Margin on the other side, in log-odds.
+        quantise: Attack through the rounding to uint8 (its gradient passed on), which would undo
+            most of so small a change; the result then is in uint8's values.
+    """
+    x = pixels_of(crops)
+    side = torch.from_numpy(np.where(np.asarray(labels) == 1, 1.0, -1.0).astype(np.float32))
+    start = torch.atanh((2 * x - 1) * 0.999999)
+    low, high = torch.zeros(len(x)), torch.full((len(x),), torch.inf)
+    c = torch.full((len(x),), first_c)
+    best, nearest = x.clone(), torch.full((len(x),), torch.inf)
+    for _ in range(searches):
+        w = start.clone().requires_grad_()
+        adam = torch.optim.Adam([w], rate)
+        turned = torch.zeros(len(x), dtype=torch.bool)
+        for _ in range(steps):
+            attacked = (torch.tanh(w) + 1) / 2
+            if quantise:
+                attacked = attacked + (_rounded(attacked) - attacked).detach()
+            distance = (attacked - x).square().sum((1, 2, 3))
+            margin = side * victim(attacked) + confidence
+            better = (margin.detach() < 0) & (distance.detach() < nearest)
+            best[better], nearest[better] = attacked.detach()[better], distance.detach()[better]
+            turned |= margin.detach() < 0
+            (w.grad,) = torch.autograd.grad((distance + c * margin.clamp(min=0)).sum(), w)
+            adam.step()
+        high, low = torch.where(turned, c, high), torch.where(turned, low, c)
+        c = torch.where(high.isinf(), 10 * c, (low + high) / 2)
+    return np.asarray(best.numpy(), np.float32)
+
+
+def adversarial_curve(
+    encoder: nn.Module,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    crops: Image,
+    labels: NDArray[np.int32],
+    epsilons: Sequence[float] = EPSILONS,
+    judged_by: Callable[[Image], NDArray[np.floating]] | None = None,
+) -> list[Point]:
+    """Return the clean figures, then those under FGSM of each size, then under C&W.
+
+    Args:
+        encoder: Attacked.
+        architecture: For its head.
+        preprocessing: For its scaling.
+        crops: (N, S, S, 3), both classes.
+        labels: (N,) 1 = manipulated.
+        epsilons: Of FGSM, of 255.
+        judged_by: Log-odds (N,) of crops by the defended detector; None: the encoder itself.
+    """
+    target = victim(encoder, architecture, preprocessing)
+    judge = judged_by or (lambda some: odds_of(target, some))
+    parts = [slice(i, i + BATCH) for i in range(0, len(crops), BATCH)]
+    signs = np.concatenate([gradient_sign(target, crops[p], labels[p]) for p in parts])
+    found = [point("clean", 0.0, crops, crops, labels, judge)]
+    for eps in epsilons:
+        found.append(point("FGSM", eps, crops, _step(crops, signs, eps), labels, judge))
+    turned = np.concatenate([carlini_wagner_l2(target, crops[p], labels[p]) for p in parts])
+    attacked = np.round(turned.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    most = float(np.abs(attacked.astype(np.int16) - crops).max())
+    return [*found, point("C&W L2", most, crops, attacked, labels, judge)]
+
+
+def point(
+    name: str,
+    eps: float,
+    crops: Image,
+    attacked: Image,
+    labels: NDArray[np.int32],
+    judge: Callable[[Image], NDArray[np.floating]],
+) -> Point:
+    """Return what one attack made of a detector's answers."""
+    odds = judge(attacked)
+    jpeg = np.stack([degrade.jpeg(crop, JPEG_QUALITY) for crop in attacked])
+    h264 = np.stack([degrade.h264([crop], H264_CRF)[0] for crop in attacked])
+    change = (attacked.astype(np.float32) - crops) / 255
+    return Point(
+        name,
+        eps,
+        auc(labels, odds),
+        auc(labels, judge(jpeg)),
+        auc(labels, judge(h264)),
+        float(((odds > 0) != (np.asarray(labels) == 1)).mean()),
+        float(np.sqrt(np.square(change).sum((1, 2, 3))).mean()),
+    )
+
+
+def adversarial_batch(
+    encoder: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    eps: float,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    preprocessing: Preprocessing,
+    share: float = 1.0,
+) -> Tensor:
+    """Return a training batch whose first pairs were attacked: FGSM from a random start.
+
+    Wong, Rice and Kolter, Fast is better than free, ICLR 2020: a step of 1.25 eps from a uniformly
+    drawn point inside the bound. The encoder answers in evaluation mode, so that the attack leaves
+    no trace in its running statistics; gradients of its parameters are not touched.
+
+    Args:
+        encoder: Gives (features, logits (N, n)).
+        x: (N, 3, S, S) normalised crops, twins side by side.
+        labels: (N,) 0 and 1.
+        eps: Largest change of a pixel, of 255.
+        loss: From logits and labels of some pairs to a scalar.
+        preprocessing: Gives the unit of `x`.
+        share: Of the pairs.
+    """
+    n = 2 * round(share * len(x) / 2)
+    if not n:
+        return x
+    mean, std = (
+        torch.tensor(values, device=x.device).view(1, 3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    bound, darkest, brightest = eps / 255 / std, -mean / std, (1 - mean) / std
+    clean = x[:n].detach()
+
+    def inside(delta: Tensor) -> Tensor:
+        near = torch.maximum(torch.minimum(delta, bound), -bound)
+        return torch.maximum(torch.minimum(clean + near, brightest), darkest)
+
+    start = inside((2 * torch.rand_like(clean) - 1) * bound).requires_grad_()
+    with _evaluating(encoder):
+        (gradient,) = torch.autograd.grad(loss(encoder(start)[1], labels[:n]), start)
+    attacked = inside(start.detach() + 1.25 * bound * gradient.sign() - clean)
+    return torch.cat([attacked, x[n:]])
+
+
+@torch.no_grad()
+def odds_of(victim: Victim, crops: Image) -> NDArray[np.float64]:
+    """Return log-odds (N,) of crops (N, S, S, 3)."""
+    parts = [crops[i : i + BATCH] for i in range(0, len(crops), BATCH)]
+    return np.concatenate([victim(pixels_of(part)).cpu().numpy() for part in parts])
+
+
+def pixels_of(crops: Image) -> Tensor:
+    """Return pixels (N, 3, S, S) in 0..1 of crops (N, S, S, 3)."""
+    return torch.tensor(crops).permute(0, 3, 1, 2).float() / 255
+
+
+def _step(crops: Image, signs: NDArray[np.float32], eps: float) -> Image:
+    return np.clip(np.round(crops + eps * signs), 0, 255).astype(np.uint8)
+
+
+def _rounded(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round() / 255
+
+
+@contextmanager
+def _evaluating(encoder: nn.Module) -> Iterator[None]:
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(was_training)

@@ -1,0 +1,118 @@
+"""The checkpoint of a look: weights, and a card of facts that the run knows of itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dfd_batch import __version__, checkpoint
+from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Training
+from dfd_batch.training import initial, record
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.datasets import used_rows
+
+HINT = "A verdict is a hint for a human, not a proof."
+TITLES = {"dfdc": "DFDC training-set face crops"}
+CHOSEN_ON = {
+    "dfdc_auc": "labelled/dfdc split dev (400 pairs), faces; chosen on it",
+    "held_out_auc": "held-out groups of the training pools, faces; chosen on it",
+}
+
+
+def command(config: TrainConfig) -> str:
+    """Return the command line that makes the run."""
+    return config.command or f"dfd train --work WORK --out OUT --seed {config.seed}"
+
+
+def description(config: TrainConfig, temporal: str) -> str:
+    """Return the card's description: the user's, or what the architecture says.
+
+    Args:
+        config: Settings.
+        temporal: The head that the checkpoint has: lstm, gru or none.
+    """
+    size = config.preprocessing.crop_size
+    head = "" if temporal == "none" else f" with a {temporal.upper()} over time"
+    return config.description or f"{config.architecture.encoder} on {size} px face crops{head}."
+
+
+def export(
+    encoder: nn.Module, config: TrainConfig, entry: dict[str, Any], directory: Path
+) -> ModelCard:
+    """Write the encoder as a checkpoint without a temporal head and return its card.
+
+    Args:
+        encoder: Its weights.
+        config: Settings of the run.
+        entry: What the look found, with `images` and `hours` so far.
+        directory: Of the checkpoint.
+    """
+    weights = {f"encoder.{k}": v.cpu().numpy() for k, v in encoder.state_dict().items()}
+    calibration = checkpoint.Calibration(**entry.get("calibration", {}))
+    card = ModelCard(
+        name=config.name or config.out.resolve().name,
+        version=__version__,
+        description=description(config, "none"),
+        provisional=config.provisional,
+        architecture=config.architecture.model_copy(update={"temporal": "none", "motion": 0}),
+        preprocessing=config.preprocessing,
+        image_calibration=calibration,
+        video_calibration=calibration,
+        training=Training(
+            command=command(config),
+            seed=config.seed,
+            git_commit=record.git_commit(),
+            images_seen=entry["images"],
+            hours=entry["hours"],
+            hardware=record.hardware(config, next(encoder.parameters()).device),
+            data=initial.ancestry(config) + sources(config),
+        ),
+        metrics=_metrics(entry, config),
+        limitations=(*config.limitations, *_limitations(entry), HINT),
+    )
+    return checkpoint.save(directory, card, weights).card
+
+
+def sources(config: TrainConfig) -> tuple[DataSource, ...]:
+    """Return what is trained on, media counted by source and licence."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for name, (pool, rows) in used_rows(config).items():
+        media = {(pool.files[i], pool.methods[i], pool.licences[i]) for i in rows}
+        title = TITLES.get(name)
+        counts.update((title or method or name, licence) for _, method, licence in media)
+    return tuple(DataSource(name=s, licence=lic, n=n) for (s, lic), n in sorted(counts.items()))
+
+
+def _limitations(entry: dict[str, Any]) -> tuple[str, ...]:
+    if "dfdc_auc" in entry:
+        return (
+            "Chosen on the DFDC development pairs, whose identities may also occur in the "
+            "training pools; figures on them flatter.",
+        )
+    if entry.get("held_out") == "forged":
+        return ("Measured on pseudo-fakes alone: how it does on real deepfakes is unknown.",)
+    return ()
+
+
+def _metrics(entry: dict[str, Any], config: TrainConfig) -> tuple[Metric, ...]:
+    found = list(config.metrics)
+    for key, data in CHOSEN_ON.items():
+        if key in entry:
+            kind = f" ({entry['held_out']} fakes)" if key == "held_out_auc" else ""
+            found.append(
+                Metric(name="AUC", data=data + kind, command=command(config), **entry[key])
+            )
+    if "dfdc_pair_order" in entry:
+        found.append(
+            Metric(
+                name="pair order",
+                data=CHOSEN_ON["dfdc_auc"],
+                value=entry["dfdc_pair_order"],
+                n=entry["dfdc_auc"]["n"] // 2,
+                command=command(config),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,119 @@
+"""Twin clips as features of frozen encoders, for the temporal head; made once, kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dfd_batch.features.cnn import manipulated_logit, normalise
+from dfd_batch.features.flow import FlowMaps, grey
+from dfd_batch.features.motion import MotionEncoder
+from dfd_batch.training.clips import ClipForge
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.precision import autocast
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Clips as the temporal head sees them."""
+
+    features: NDArray[np.float16]  # (N, T, D)
+    frame_logits: NDArray[np.float32]  # (N, T) of the frame encoder alone
+    labels: NDArray[np.float32]  # (N, T) 1 where forged
+    operations: list[str]  # of the pair, for both twins
+    groups: list[str]  # pair by pair
+    troubles: list[str]  # what the whole pair suffered; empty when nothing
+
+    @property
+    def clip_labels(self) -> NDArray[np.float32]:
+        """Return 1 (N,) for clips with any forged frame."""
+        return np.asarray(self.labels.max(1), np.float32)
+
+
+def features(
+    encoder: nn.Module,
+    motion: MotionEncoder | None,
+    config: TrainConfig,
+    n_pairs: int,
+    clip_forge: ClipForge,
+    cache: Path,
+) -> ClipFeatures:
+    """Return the features of the first `n_pairs` pairs, from the cache where it has them.
+
+    Args:
+        encoder: Frame encoder.
+        motion: Motion encoder, whose features follow the frame encoder's.
+        config: Sizes, seed and the work directory.
+        n_pairs: Pairs; twice as many clips.
+        clip_forge: Makes the pairs.
+        cache: An .npz file, named after all that the features depend on.
+    """
+    if cache.is_file():
+        with np.load(cache) as kept:
+            return ClipFeatures(
+                kept["features"],
+                kept["frame_logits"],
+                kept["labels"],
+                [str(v) for v in kept["operations"]],
+                [str(v) for v in kept["groups"]],
+                [str(v) for v in kept["troubles"]],
+            )
+    made = _encode(encoder, motion, config, clip_forge, n_pairs)
+    partial = cache.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        features=made.features,
+        frame_logits=made.frame_logits,
+        labels=made.labels,
+        operations=np.array(made.operations),
+        groups=np.array(made.groups),
+        troubles=np.array(made.troubles),
+    )
+    partial.replace(cache)
+    return made
+
+
+@torch.inference_mode()
+def _encode(
+    encoder: nn.Module,
+    motion: MotionEncoder | None,
+    config: TrainConfig,
+    clips: ClipForge,
+    n_pairs: int,
+) -> ClipFeatures:
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    mapped = FlowMaps()
+    vectors, odds, labels, operations, groups, troubles = [], [], [], [], [], []
+    for number in range(n_pairs):
+        pair = clips.pair(number)
+        both = np.concatenate([pair.genuine, pair.fake])
+        x = normalise(torch.from_numpy(both).to(device), config.preprocessing)
+        with autocast(device.type, config.precision):
+            vector, raw = encoder(x.contiguous(memory_format=torch.channels_last))
+        if motion is not None:
+            maps = np.stack([mapped(grey(crops)) for crops in (pair.genuine, pair.fake)])
+            moved = motion(torch.from_numpy(maps).to(device))
+            vector = torch.cat([vector.float(), moved.flatten(0, 1)], 1)
+        logit = manipulated_logit(raw.float(), config.architecture)
+        vectors.append(vector.half().cpu().numpy().reshape(2, config.clip_frames, -1))
+        odds.append(logit.cpu().numpy().reshape(2, -1))
+        labels += [np.zeros_like(pair.labels), pair.labels]
+        operations += [pair.operation] * 2
+        groups += [pair.group] * 2
+        troubles += [pair.trouble] * 2
+        if number % 100 == 99:
+            print(f"clips: {number + 1} of {n_pairs} pairs", flush=True)
+    return ClipFeatures(
+        np.concatenate(vectors),
+        np.concatenate(odds),
+        np.stack(labels),
+        operations,
+        groups,
+        troubles,
+    )

@@ -1,0 +1,197 @@
+"""A whole training: pools, frame encoder, temporal head; and what it would take."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import DataSource
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import cards, consecutive, initial, record
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.datasets import used_rows
+from dfd_batch.training.fit import EncoderRun, Listener, ShareOfPairs, device_of, n_loaders
+from dfd_batch.training.prepare import prepare
+from dfd_batch.training.redraw import redraw
+from dfd_batch.training.temporal import add_temporal
+
+PROBED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a training would use and take."""
+
+    pools: dict[str, dict[str, int]]  # name -> genuine, manipulated faces
+    data: tuple[DataSource, ...]
+    begins_from: str
+    hardware: str
+    images_per_step: int
+    n_steps: int | None  # None: until the time is up
+    seconds_per_step: float | None  # measured on this machine; None before preparation
+
+
+def train(
+    config: TrainConfig, listener: Listener | None = None, address: str | None = None
+) -> Path:
+    """Train encoder and temporal head and return the checkpoint's directory; run again, it goes on.
+
+    Args:
+        config: What to read, write and do.
+        listener: Told how far the frame encoder is.
+        address: Ray cluster for several workers; None: `RAY_ADDRESS`, else this machine.
+
+    Raises:
+        UsageError: Settings, data or weights cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state was saved.
+    """
+    config = settled(config)
+    with _terminable():
+        config.work.mkdir(parents=True, exist_ok=True)
+        if config.data is not None:
+            prepare(config.data, config.work, config.preprocessing.margin)
+        config = mixed(config)
+        record.open_run(config, record.hardware(config, device_of(config)))
+        if "redrawn" not in config.without:
+            redraw(
+                config.work, [name for name, (_, rows) in used_rows(config).items() if len(rows)]
+            )
+        if config.workers > 1 or address:
+            from dfd_batch.training.cluster import fit_on_ray
+
+            finished = fit_on_ray(config, listener, address)
+        else:
+            finished = EncoderRun(config, listener).run()
+        if not finished:
+            raise KeyboardInterrupt
+        if config.architecture.temporal != "none":
+            add_temporal(config, config.out, config.out)
+    return config.out
+
+
+def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
+    """Give a checkpoint's encoder a temporal head (stage B alone) and return the new directory.
+
+    Args:
+        config: As for `train`; encoder, crops and normalisation are the checkpoint's.
+        encoder_checkpoint: Directory or shipped name; a temporal head that it has is replaced.
+
+    Raises:
+        UsageError: Settings, data or checkpoint cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was made so far is kept.
+    """
+    if config.architecture.temporal == "none":
+        raise UsageError("A temporal head alone needs --temporal lstm or gru.")
+    directory = checkpoint.resolve(encoder_checkpoint)
+    with _terminable():
+        config.work.mkdir(parents=True, exist_ok=True)
+        if config.data is not None:
+            prepare(config.data, config.work, config.preprocessing.margin)
+        add_temporal(mixed(config), directory, config.out)
+    return config.out
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """Return the settings with what follows from data and weights filled in.
+
+    Raises:
+        UsageError: They contradict each other or name what does not exist.
+    """
+    if config.data is not None and not config.data.is_dir():
+        raise UsageError(
+            f"No training data at {config.data}; give --data the folder that holds it."
+        )
+    device_of(config)
+    if config.workers > config.batch_pairs:
+        raise UsageError(
+            f"{config.workers} workers cannot share {config.batch_pairs} pairs per step; raise "
+            "--batch or lower --workers."
+        )
+    if config.initial_weights is None and initial.source(config) is None:
+        raise UsageError(
+            "Say what the encoder begins from: --init timm, a safetensors file, a checkpoint, or "
+            "none (random weights)."
+        )
+    return initial.inherit(config)
+
+
+def mixed(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the shares of each batch that prepared pools can serve.
+
+    Raises:
+        UsageError: What the settings ask for is not in the pools.
+    """
+    if config.mixture == "genuine":
+        config = config.model_copy(update={"labelled_share": 0.0, "generated_share": 0.0})
+    batches = ShareOfPairs(config, 1)
+    if config.mixture == "labelled":
+        labelled = config.labelled_share if batches.n_labelled else 0.0
+        generated = config.generated_share if batches.n_generated else 0.0
+        if not labelled + generated:
+            raise UsageError(
+                f"{config.work / 'pools'} holds no labelled fakes to train on; prepare some, or "
+                "give --mixture genuine."
+            )
+        share = labelled / (labelled + generated)
+        config = config.model_copy(update={"labelled_share": share, "generated_share": 1 - share})
+    if config.architecture.temporal != "none" and not consecutive.has_clips(config):
+        raise UsageError(
+            f"{config.work / 'pools'} has no {config.clip_frames} consecutive frames for the "
+            "temporal head: prepare videos, or train without it by --temporal none."
+        )
+    return config
+
+
+def outlook(config: TrainConfig) -> Outlook:
+    """Return what a training would use and take, by a few steps of it that leave no trace.
+
+    Raises:
+        UsageError: As `train`.
+    """
+    config = settled(config)
+    seconds = None
+    if used_rows(config):
+        config = mixed(config)
+        seconds = _seconds_per_step(config)
+    per_step = 2 * config.batch_pairs
+    return Outlook(
+        pools={name: _faces(pool.labels[used]) for name, (pool, used) in used_rows(config).items()},
+        data=initial.ancestry(config) + cards.sources(config),
+        begins_from=str(initial.source(config)),
+        hardware=record.hardware(config, device_of(config)),
+        images_per_step=per_step,
+        n_steps=None if config.minutes else math.ceil(config.images / per_step),
+        seconds_per_step=seconds,
+    )
+
+
+def _faces(labels: Any) -> dict[str, int]:
+    return {"genuine": int((labels == 0).sum()), "manipulated": int((labels == 1).sum())}
+
+
+def _seconds_per_step(config: TrainConfig) -> float:
+    run = EncoderRun(config)
+    making, learning = min((run.probe() for _ in range(PROBED_STEPS)), key=sum)
+    if run.device.type == "cuda":
+        return max(learning, making / max(n_loaders(config, run.device), 1))
+    return learning + making / config.threads  # they share the processors
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what is no step of a loop as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former: Any = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,222 @@
+"""The motion encoder's training: what it learns, that it goes on, and what comes out at the end."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import Architecture, Preprocessing
+from dfd_batch.features.flow import SIDE, FlowMaps
+from dfd_batch.outcomes import UsageError
+from dfd_batch.schema import CROPPED
+from dfd_batch.settings import Pools, Settings
+from dfd_batch.stages import Embed, RunContext
+from dfd_batch.training import clips, consecutive, motion, temporal
+from dfd_batch.training.clips import ClipForge
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.fit import EncoderRun
+from dfd_batch.training.motion import MappedClips
+
+
+def config(work: Path, **changes: object) -> TrainConfig:
+    settings = {
+        "data": work,
+        "work": work,
+        "out": work / "best",
+        "initial_weights": "none",
+        "architecture": Architecture(encoder="mobilenetv2_035", hidden=16, motion=4),
+        "preprocessing": Preprocessing(crop_size=48),
+        "batch_pairs": 4,
+        "images": 16,
+        "threads": 1,
+        "loaders": 0,
+        "clip_frames": 6,
+        "clips": 12,
+        "motion_pairs": 12,
+        "temporal_epochs": 2,
+        **changes,
+    }
+    return TrainConfig.model_validate(settings)
+
+
+def moving_squares(n_pairs: int) -> MappedClips:
+    """A square that jumps to and fro in the fake of each pair and rests in the genuine one."""
+    rng, mapped = np.random.default_rng(0), FlowMaps()
+    scene = cv2.GaussianBlur(rng.integers(0, 256, (SIDE, SIDE), np.uint8), (0, 0), 2)
+    maps = []
+    for _ in range(n_pairs):
+        x, y = rng.integers(30, 60, 2)
+        for jump in (0, 2):
+            greys = np.stack([scene] * 4)
+            for t in (1, 3):
+                greys[t, y : y + 24, x : x + 24] = scene[y : y + 24, x + jump : x + jump + 24]
+            maps.append(mapped(greys))
+    labels = np.zeros((2 * n_pairs, 4), np.float32)
+    labels[1::2] = 1
+    return MappedClips(np.stack(maps), labels, ["jitter"] * 2 * n_pairs)
+
+
+def last_told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1].split(" ", 1)[1])
+    return told
+
+
+def test_what_moves_is_learned(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = moving_squares(24)
+    monkeypatch.setattr(motion, "mapped_clips", lambda *args: data)
+    monkeypatch.setattr(motion, "BATCH_PAIRS", 4)
+    monkeypatch.setattr(motion, "EPOCHS", 10)
+    motion.fit_motion(config(work, motion_pairs=24, clip_frames=4))
+    told = last_told(capsys)
+    assert told["AUC"] > 0.9
+    assert told["frames"] > 0.9
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    work: Path, tmp_path: Path, toy_pools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion, "EPOCHS", 2)
+    whole = motion.fit_motion(config(work))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pools").symlink_to(toy_pools)
+    settings = config(other)
+    motion.mapped_clips(
+        settings, 3, False, other / "motion-train-0-6-48"
+    )  # stopped while making clips
+    looks, measure = [], motion._aucs
+
+    def stopped(*args: Any) -> dict[str, float]:
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(motion, "_aucs", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        motion.fit_motion(settings)
+    torch.rand(3)  # whatever happens in between must not matter
+    again = motion.fit_motion(settings)
+    assert len(looks) == 3  # the first epoch was not trained again
+    ours, theirs = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_detector_with_motion_is_made_and_says_what_it_brings(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion, "EPOCHS", 1)
+    settings = config(work, clips=32)
+    EncoderRun(settings).run()
+    assert checkpoint.load(str(settings.out)).card.architecture.motion == 0
+    card = temporal.add_temporal(settings, settings.out, work / "full")
+    assert card.architecture.motion == 4
+    made = checkpoint.load(str(work / "full"))
+    assert {name.split(".")[0] for name in made.weights} == {"encoder", "temporal", "motion"}
+    told = {metric.name for metric in card.metrics}
+    assert {"clip AUC, temporal head", "clip AUC, mean of frames"} <= told
+    assert any("false alarms" in name for name in told)
+
+
+def test_forged_pairs_differ_where_their_labels_say_so_and_suffer_alike(work: Path) -> None:
+    forge = ClipForge(config(work), False, {"clip": 0.6, "still": 0.4})
+    groups, troubles, n_forged = set(), set(), 0
+    for number in range(30):
+        pair = forge.pair(number)
+        assert pair.genuine.shape == pair.fake.shape == (6, 48, 48, 3)
+        n_forged += pair.labels.any()  # lost frames may take the forged ones with them
+        groups.add(pair.group.split("-")[0])
+        troubles.add(pair.trouble)
+        if not pair.trouble and not pair.labels.all():
+            first = int(pair.labels.argmax())
+            same = (
+                np.abs(pair.genuine[:first].astype(int) - pair.fake[:first]).mean() if first else 0
+            )
+            assert same < 1
+    assert n_forged > 25
+    assert groups == {"clips", "portraits"}
+    assert "" in troubles
+    assert len(troubles) > 2
+
+
+def test_a_track_that_is_interpolated_lets_the_face_wander_between_its_looks() -> None:
+    rng = np.random.default_rng(0)
+    film = clips.forge_clip.draw_filming(17, rng, still=False)
+    path = clips._adrift(film, rng).path
+    off = np.array([g.shift for g in path]) - np.array([g.shift for g in film.path])
+    assert np.abs(off[[0, 8, 16]]).max() < 1e-9
+    assert 0.002 <= np.abs(off).max() <= 0.02
+
+
+def test_scanning_computes_the_features_that_training_computed(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion, "EPOCHS", 1)
+    settings = config(work, clips=16, motion_pairs=4)
+    EncoderRun(settings).run()
+    temporal.add_temporal(settings, settings.out, work / "full")
+    made = checkpoint.load(str(work / "full"))
+    (cache,) = work.glob("clips-*-train-8.npz")
+    with np.load(cache) as kept:
+        features, logits = kept["features"], kept["frame_logits"]
+    pair = ClipForge(settings, False).pair(0)
+    crops = np.concatenate([pair.genuine, pair.fake])
+    n = len(pair.genuine)
+    row = dict.fromkeys(CROPPED.names) | {
+        **{"media_id": "a", "uri": "/a", "media": "video", "fps": 25.0, "n_crops": 2 * n},
+        **{"crops": crops.tobytes(), "crop_time_s": [i / 25 for i in range(2 * n)]},
+        **{"crop_track": [0] * 2 * n, "crop_clip": [0] * n + [1] * n},
+        **{"crop_box": [[0.0] * 4] * 2 * n, "crop_landmarks": [[0.0] * 10] * 2 * n},
+    }
+    scan = Settings(pools=Pools(device="cpu"))
+    context = RunContext(scan, "", "run", "id", date(2026, 1, 1), made)
+    (found,) = Embed(context)(pa.Table.from_pylist([row], schema=CROPPED)).to_pylist()
+    seen = np.frombuffer(found["features"], np.float16).reshape(2, n, -1)
+    np.testing.assert_array_equal(seen[..., -4:], features[:2, :, -4:])
+    # the encoder's bfloat16 sums depend on the size of its batch
+    np.testing.assert_allclose(seen, features[:2], atol=0.05)
+    np.testing.assert_allclose(found["frame_logit"], logits[:2].reshape(-1), atol=0.05)
+
+
+def test_any_pool_with_consecutive_frames_serves_whatever_its_name(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "mine").symlink_to(toy_pools / "clips")
+    assert consecutive.has_clips(config(tmp_path))
+    forge = ClipForge(config(tmp_path), False)
+    assert {forge.pair(k).group.split("-")[0] for k in range(4)} == {"clips"}
+    groups = {forge.pair(k).group for k in range(20)}
+    apart = {ClipForge(config(tmp_path), True).pair(k).group for k in range(20)}
+    assert not groups & apart
+
+
+def test_pools_without_consecutive_frames_are_refused_in_one_sentence(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "portraits").symlink_to(toy_pools / "portraits")
+    assert not consecutive.has_clips(config(tmp_path))
+    with pytest.raises(UsageError, match="6 consecutive frames of genuine people"):
+        ClipForge(config(tmp_path), False, {"clip": 1.0})
+
+
+def test_untouched_clips_differ_only_where_they_were_forged(work: Path) -> None:
+    forge = ClipForge(config(work), False, {"clip": 1.0}, untouched=True)
+    for number in range(8):
+        pair = forge.pair(number)
+        assert not pair.trouble
+        apart = np.abs(pair.genuine.astype(int) - pair.fake).max((1, 2, 3))
+        assert not apart[pair.labels == 0].any()
+        assert apart[pair.labels == 1].any()

@@ -1,0 +1,280 @@
+"""`dfd train` at its edge: flags, refusals, what it would take, and a whole training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import Architecture
+from dfd_batch.cli import app
+from dfd_batch.features.cnn import FrameEncoder
+from dfd_batch.training import initial
+from dfd_batch.training.config import OPEN_LICENCES, TrainConfig, load
+
+SETTINGS = """
+look_images = 10_000
+warmup_images = 16
+loaders = 0
+threads = 1
+clip_frames = 6
+clips = 16
+motion_pairs = 4
+temporal_epochs = 1
+without = ["redrawn"]
+[architecture]
+hidden = 16
+"""
+
+
+def arguments(work: Path, *more: str) -> list[str]:
+    settings = work / "train.toml"
+    settings.write_text(SETTINGS)
+    given = {
+        **{"--work": work, "--out": work / "mine", "--config": settings},
+        **{"--encoder": "mobilenetv2_035", "--crop-size": 48, "--batch": 4, "--images": 32},
+        "--init": "none",
+    }
+    flags = [str(part) for pair in given.items() for part in pair]
+    return ["train", *flags, *more]
+
+
+def dfd(*given: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(given))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_a_training_leaves_checkpoint_record_and_curves(work: Path) -> None:
+    told = ("--name", "of mine", "--limitation", "Toy faces.", "--optimizer", "sam")
+    code, output = dfd(*arguments(work, *told))
+    assert code == 0, output
+    card = checkpoint.load_card(str(work / "mine"))
+    assert card.name == "of mine"
+    assert card.architecture.temporal == "lstm"
+    assert card.limitations[0] == "Toy faces."
+    assert card.training.images_seen == 32
+    assert card.training.command.startswith("dfd ")
+    assert "CPU cores" in card.training.hardware
+    run = json.loads((work / "run.json").read_text())
+    assert run["config"]["optimizer"] == "sam"
+    assert run["config"]["without"] == ["redrawn"]
+    assert run["starts"][0]["versions"]["torch"] in torch.__version__
+    assert (work / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "100.0%" in output
+    assert "AUC" in output
+
+
+def test_a_dry_run_tells_and_leaves_nothing(work: Path) -> None:
+    before = sorted(work.iterdir())
+    code, output = dfd(*arguments(work, "--dry-run", "--mixture", "genuine"))
+    assert code == 0, output
+    for part in ("pool dfdc", "4 steps of 8 images", "from none", "images/s here"):
+        assert part in output
+    assert "manipulated" not in output  # only genuine faces are used
+    assert sorted(work.iterdir()) == [*before, work / "train.toml"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--optimizer", "lion"), "optimizer = 'lion' is not allowed"),
+        (("--init", "nowhere"), "No checkpoint 'nowhere'"),
+        (("--data", "nowhere"), "No training data at nowhere"),
+        (("--workers", "9"), "9 workers cannot share 4 pairs"),
+        (("--encoder", "nonet"), "timm has no model 'nonet'"),
+        (("--without", "magic"), "'magic' is not allowed"),
+        (("--config", "nowhere.toml"), "No settings at nowhere.toml"),
+        (("--licence-like", "WTFPL"), "No genuine faces to train on"),
+        *([(("--device", "cuda"), "no GPU")] if not torch.cuda.is_available() else []),
+    ],
+)
+def test_refusals_are_one_sentence(work: Path, more: tuple[str, ...], told: str) -> None:
+    code, output = dfd(*arguments(work, *more))
+    assert code == 2
+    assert told in output
+    assert not (work / "state.pt").exists()
+
+
+def test_places_and_beginnings_must_be_named(work: Path) -> None:
+    assert "Say --work FOLDER" in dfd("train")[1]
+    code, output = dfd("train", "--work", str(work), "--out", str(work / "mine"))
+    assert code == 2
+    assert "Say what the encoder begins from" in output
+
+
+def test_pools_without_clips_or_fakes_are_refused_before_training(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "portraits").symlink_to(toy_pools / "portraits")
+    assert "has no 6 consecutive frames for the temporal head" in dfd(*arguments(tmp_path))[1]
+    code, output = dfd(*arguments(tmp_path, "--mixture", "labelled", "--temporal", "none"))
+    assert code == 2
+    assert "no labelled fakes" in output
+
+
+def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -> None:
+    assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
+    mine, full = str(work / "mine"), str(work / "full")
+    settings = ("--work", str(work), "--config", str(work / "train.toml"))
+    code, output = dfd("train", *settings, "--out", full, "--temporal-only", mine)
+    assert code == 0, output
+    before, after = checkpoint.load(mine), checkpoint.load(full)
+    ours = before.part("encoder")
+    assert all(np.array_equal(array, ours[name]) for name, array in after.part("encoder").items())
+    assert before.card.architecture.temporal == "none"
+    assert (after.card.architecture.temporal, after.card.architecture.motion) == ("lstm", 64)
+    assert after.card.preprocessing == before.card.preprocessing
+    assert after.card.training.data == before.card.training.data
+    code, output = dfd("train", *settings, "--out", full, "--temporal-only", "nowhere")
+    assert code == 2
+    assert "No checkpoint 'nowhere'" in output
+    code, output = dfd("train", *settings, "--out", full, "--temporal-only", mine, "--dry-run")
+    assert code == 2
+    assert "--temporal-only trains here and now" in output
+
+
+def test_a_run_is_not_gone_on_with_by_other_settings(work: Path) -> None:
+    assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
+    code, output = dfd(*arguments(work, "--temporal", "none", "--seed", "1"))
+    assert code == 2
+    assert "seed 0 → 1" in output
+    longer = dfd(*arguments(work, "--temporal", "none", "--images", "40"))
+    assert longer[0] == 0
+    assert checkpoint.load_card(str(work / "last")).training.images_seen == 40
+    assert len(json.loads((work / "run.json").read_text())["starts"]) == 2
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('work = "w"\nout = "o"\nseed = 3\n[architecture]\nencoder = "resnet18"')
+    given = load({"architecture": {"temporal": "gru"}, "seed": 4}, file)
+    assert (given.seed, given.architecture.encoder, given.architecture.temporal) == (
+        4,
+        "resnet18",
+        "gru",
+    )
+
+
+def write_checkpoint(directory: Path, licence: str) -> None:
+    architecture = Architecture(encoder="mobilenetv2_035", temporal="none")
+    card = checkpoint.ModelCard(
+        name="parent",
+        version="1",
+        description="",
+        architecture=architecture,
+        preprocessing=checkpoint.Preprocessing(crop_size=64),
+        training=checkpoint.Training(
+            data=(checkpoint.DataSource(name="faces", licence=licence, n=9),)
+        ),
+    )
+    encoder = FrameEncoder(architecture).state_dict()
+    checkpoint.save(directory, card, {f"encoder.{k}": v.numpy() for k, v in encoder.items()})
+
+
+def test_fine_tuning_takes_over_shape_and_ancestry(work: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    write_checkpoint(parent, "CC0")
+    given = TrainConfig(work=work, out=work / "o", initial_weights=parent)
+    settled = initial.inherit(given)
+    assert settled.architecture.encoder == "mobilenetv2_035"
+    assert settled.preprocessing.crop_size == 64
+    assert [s.name for s in initial.ancestry(settled)] == ["faces"]
+    wanted = checkpoint.load(str(parent)).part("encoder")["head.weight"]
+    assert (initial.build(settled).head.weight.detach().numpy() == wanted).all()
+
+
+def test_an_encoder_alone_becomes_a_whole_detector_unless_one_without_is_asked_for(
+    work: Path, tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent"
+    write_checkpoint(parent, "CC0")
+    places = {"work": work, "out": work / "o", "initial_weights": parent}
+    assert initial.inherit(TrainConfig(**places)).architecture.temporal == "lstm"
+    without = TrainConfig(**places, architecture={"temporal": "none"})
+    assert initial.inherit(without).architecture.temporal == "none"
+
+
+def test_closed_ancestry_is_refused_to_an_open_detector(work: Path, tmp_path: Path) -> None:
+    for licence in ("research only", "CC BY-NC 4.0"):
+        write_checkpoint(tmp_path / "parent", licence)
+        code, output = dfd(*arguments(work, "--init", str(tmp_path / "parent"), "--open"))
+        assert code == 2
+        assert f"learned from media under '{licence}'" in output
+
+
+def test_open_keeps_open_licences_alone(tmp_path: Path) -> None:
+    config = TrainConfig(work=tmp_path, out=tmp_path, licences=OPEN_LICENCES)
+    assert config.allows("CC BY 4.0")
+    assert config.allows("Unsplash licence (by file name)")
+    assert not config.allows("CC BY-NC-SA 4.0")
+    assert not config.allows("")
+    assert TrainConfig(work=tmp_path, out=tmp_path).allows("")
+
+
+def test_weights_of_another_network_are_refused(work: Path) -> None:
+    torch.manual_seed(0)
+    good, bad = work / "good.safetensors", work / "bad.safetensors"
+    weights = FrameEncoder(Architecture(encoder="mobilenetv2_035")).backbone.state_dict()
+    safetensors.torch.save_file(weights, good)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, bad)
+    given = {"work": work, "out": work, "architecture": {"encoder": "mobilenetv2_035"}}
+    built = initial.build(TrainConfig(**given, initial_weights=good))
+    assert torch.equal(built.backbone.conv_stem.weight, weights["conv_stem.weight"])
+    code, output = dfd(*arguments(work, "--init", str(bad)))
+    assert code == 2
+    assert "does not hold the weights of mobilenetv2_035" in output
+
+
+@pytest.mark.parametrize("encoder", ["vgg11", "legacy_xception", "convnext_atto"])
+def test_families_of_encoders_can_begin(work: Path, encoder: str) -> None:
+    given = TrainConfig(work=work, out=work, architecture=Architecture(encoder=encoder))
+    vectors, logits = initial.build(given).eval()(torch.zeros(1, 3, 96, 96))
+    assert vectors.shape[0] == logits.shape[0] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "loaders"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    work: Path, tmp_path: Path, toy_pools: Path, number: int, loaders: int
+) -> None:
+    more = ("--temporal", "none", "--images", "160", "--optimizer", "sam")
+    command = [sys.executable, "-u", "-m", "dfd_batch.cli"]
+    given = arguments(work, *more)
+    settings = work / "train.toml"
+    settings.write_text(settings.read_text().replace("loaders = 0", f"loaders = {loaders}"))
+    training = subprocess.Popen(
+        [*command, *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    assert training.stdout is not None
+    first = training.stdout.readline()
+    assert "images" in first
+    os.killpg(training.pid, number)  # as a terminal and a container do: to its children as well
+    rest, _ = training.communicate(timeout=120)
+    assert training.returncode == 130, rest
+    assert "Run the same command again to go on." in rest
+    stopped = torch.load(work / "state.pt", weights_only=True)["progress"]["step"]
+    assert 0 < stopped < 20
+    assert dfd(*arguments(work, *more))[0] == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pools").symlink_to(toy_pools)
+    assert dfd(*arguments(other, *more))[0] == 0
+    ours, theirs = (checkpoint.load(str(w / "last")).weights for w in (work, other))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
