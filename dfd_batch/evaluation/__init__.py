@@ -1,0 +1,1 @@
+"""How good detectors are on labelled media: figures with intervals, curves and one page of them."""

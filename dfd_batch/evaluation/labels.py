@@ -1,0 +1,180 @@
+"""Labelled test media: a data set by its layout, or a CSV, JSONL or Parquet list of labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfd_batch import storage as stores
+from dfd_batch.outcomes import UsageError
+from dfd_batch.settings import Storage
+from dfd_batch.storage.tables import require_plain
+from dfd_batch.training import sources
+from dfd_batch.training.sources import Sample
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+NAMES = {"uri": ("uri", "file", "path"), "label": ("label",)}
+OPTIONAL = ("group", "method", "split", "licence", "segments")
+LABELS = {"0": 0, "1": 1, "real": 0, "genuine": 0, "fake": 1, "manipulated": 1}
+PARENTS = 2
+"""Relative paths of a list are looked for beside it, then in so many folders above."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Labelled media under one name."""
+
+    __test__ = False  # no test case of pytest's
+
+    name: str
+    source: str
+    samples: tuple[Sample, ...]
+
+
+def read(
+    source: str,
+    storage: Storage,
+    layout: str | None = None,
+    split: str | None = None,
+    by: Iterable[str] = (),
+) -> TestSet:
+    """Return the labelled media of a source, URIs as a scan writes them.
+
+    Args:
+        source: Root of a data set, or a list with the columns `uri` (or `file`) and `label`, and
+            maybe `group`, `method`, `split`, `licence`, `segments` (JSON, [[start, end], …] in s).
+        storage: How object storage is reached.
+        layout: Of `training.sources.LAYOUTS`; guessed when None.
+        split: Only these media.
+        by: Further columns of a list to slice by.
+
+    Raises:
+        UsageError: The source cannot be read, lacks a column, names an object twice with different
+            labels, or nothing is left.
+    """
+    name = source.rstrip("/").rpartition("/")[2]
+    if source.lower().endswith(SUFFIXES):
+        samples = _listed(source, storage, tuple(by))
+        name = name.rpartition(".")[0]
+    else:
+        samples = list(sources.read(source, layout, storage).samples)
+    if split is not None:
+        known = sorted({s.split for s in samples} - {""})
+        samples = [s for s in samples if s.split == split]
+        if not samples:
+            told = ", ".join(known) or "none"
+            raise UsageError(f"{source} holds nothing of split {split!r}; its splits: {told}.")
+    if not samples:
+        raise UsageError(f"{source} names no labelled media.")
+    return TestSet(name, source, _distinct(source, samples))
+
+
+def _distinct(source: str, samples: list[Sample]) -> tuple[Sample, ...]:
+    kept: dict[str, Sample] = {}
+    for sample in samples:
+        uri = sample.uri
+        if not stores.is_s3(uri):
+            uri = stores.local_uri(stores.local_path(uri))
+        if kept.setdefault(uri, replace(sample, uri=uri)).label != sample.label:
+            raise UsageError(f"{source} labels {uri} both genuine and manipulated.")
+    return tuple(kept.values())
+
+
+def _listed(source: str, storage: Storage, by: tuple[str, ...]) -> list[Sample]:
+    records = _records(source, stores.read_bytes(source, storage))
+    if not records:
+        return []
+    told = list(records[0])
+    for column in by:
+        if column not in told:
+            raise UsageError(f"{source} has no column {column!r}; it has {', '.join(told)}.")
+    columns = {}
+    for what, names in NAMES.items():
+        found = next((name for name in names if name in told), None)
+        if found is None:
+            raise UsageError(
+                f"{source} has no column `{' or '.join(names)}`; it has {', '.join(told)}."
+            )
+        columns[what] = found
+    folder = _folder(source, [str(r[columns["uri"]]) for r in records])
+    samples = []
+    for number, record in enumerate(records, start=1):
+        try:
+            samples.append(_sample(record, columns, folder, by))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{source}, record {number}: {error}.") from None
+    return samples
+
+
+def _records(source: str, blob: bytes) -> list[Record]:
+    try:
+        if source.lower().endswith(".parquet"):
+            table = pq.read_table(pa.BufferReader(blob))
+            require_plain(table.schema, source)
+            return list(table.to_pylist())
+        text = blob.decode("utf-8-sig")
+        if source.lower().endswith(".jsonl"):
+            return [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except (pa.ArrowException, OSError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{source} cannot be read as a list of labels: {error}.") from None
+
+
+def _sample(record: Record, columns: dict[str, str], folder: str, by: tuple[str, ...]) -> Sample:
+    uri = str(record[columns["uri"]] or "")
+    if not uri:
+        raise ValueError("it names no file")
+    if not _is_absolute(uri):
+        uri = stores.join(folder, uri)
+    word = str(record[columns["label"]]).strip().lower()
+    if word not in LABELS:
+        raise ValueError(f"label {word!r} is none of {', '.join(LABELS)}")
+    label = LABELS[word]
+    told = {name: str(record.get(name) or "") for name in OPTIONAL}
+    return Sample(
+        uri,
+        label,
+        told["group"] or uri,
+        method=told["method"] if label else "",
+        split=told["split"],
+        segments=_segments(record.get("segments")),
+        attributes={name: str(record[name] or "") for name in by},
+        licence=told["licence"],
+    )
+
+
+def _segments(told: Any) -> tuple[tuple[float, float], ...]:
+    pairs = json.loads(told) if isinstance(told, str) and told.strip() else told or ()
+    found = tuple((float(start), float(end)) for start, end in pairs)
+    if not all(math.isfinite(end) and 0 <= start < end for start, end in found):
+        raise ValueError("`segments` are not (start, end) in seconds")
+    return found
+
+
+def _is_absolute(uri: str) -> bool:
+    return "://" in uri or uri.startswith("/")
+
+
+def _folder(source: str, uris: list[str]) -> str:
+    """Return the folder that relative paths of a list are below."""
+    if stores.is_s3(source):
+        return source.rpartition("/")[0]
+    beside = os.path.abspath(stores.local_path(source).parent)  # noqa: PTH100
+    relative = next((uri for uri in uris if not _is_absolute(uri)), "")
+    folder = beside
+    for _ in range(PARENTS + 1):
+        if os.path.exists(os.path.join(folder, relative)):  # noqa: PTH110, PTH118
+            return folder
+        folder = os.path.dirname(folder)  # noqa: PTH120
+    return beside

@@ -1,0 +1,139 @@
+"""Pseudo-fakes of held-out genuine faces by operation: which traces a detector knows.
+
+A detector that was trained without an operation (`dfd train --without …`) and yet finds it has
+learned something general; both are judged on the same pseudo-fakes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from dfd_batch.checkpoint import ModelCard
+from dfd_batch.evaluation.crops import some
+from dfd_batch.faces.crop import Square, cut
+from dfd_batch.training import degrade, forge, forge_clip, redraw
+from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.temporal_traces import Clip
+
+STILL = ("self", "swap", "rendered", "polished", "redrawn")
+CLIP_FRAMES = 16
+CLIP_SHARE = 5
+"""One clip pair for so many pairs of stills: a clip costs as much as 16 stills."""
+Figures = list[tuple[str, str, list[float | None]]]
+"""Name, data, and value on each card."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Genuine media and their forged twins, alternating."""
+
+    operation: str
+    media: Literal["image", "video"]
+    objects: list[Image]  # each (T, S, S, 3)
+    groups: list[str]
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Return labels (N,), in turns 0 and 1."""
+        return np.tile(np.array([0, 1], np.int32), len(self.objects) // 2)
+
+
+def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
+    """Yield pairs by operation, the same for every detector of one crop size.
+
+    Args:
+        directory: Of the pool; redrawn faces lie in it.
+        pool: Its genuine faces that training leaves out are forged.
+        size: Side S of the crops in pixels.
+        n: Pairs of stills for each operation.
+    """
+    rows = pool.rows(0, True)
+    if not len(rows):
+        return
+    drawn = redraw.read(directory.parent.parent, directory.name, pool)
+    for k, operation in enumerate(STILL):
+        if operation == "redrawn" and drawn is None:
+            continue
+        objects: list[Image] = []
+        groups: list[str] = []
+        for i in some(rows, n):
+            rng = np.random.default_rng([17, k, int(i)])
+            made = _still(operation, pool, int(i), rows, drawn, rng)
+            worse = degrade.draw(rng)
+            for twin in (made.genuine, made.fake):
+                objects.append(worse(_cut(twin, float(pool.canonical_px[i]), size))[None])
+            groups += [pool.groups[i]] * 2
+        yield Pairs(operation, "image", objects, groups)
+    yield from _clip_pairs(pool, _starts(pool, rows), size, -(-n // CLIP_SHARE))
+
+
+def compare_cards(cards: Sequence[ModelCard]) -> Figures:
+    """Return (figure, data, its value on each card) of all figures that any card holds."""
+    tables = [{(m.name, m.data): m.value for m in card.metrics} for card in cards]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    return [(name, data, [table.get((name, data)) for table in tables]) for name, data in keys]
+
+
+def _still(
+    operation: str,
+    pool: Pool,
+    i: int,
+    rows: NDArray[np.int64],
+    drawn: Image | None,
+    rng: Generator,
+) -> forge.Forged:
+    image, points = np.array(pool.patches[i]), pool.landmarks[i]
+    if operation == "rendered":
+        return forge.rendered(image, rng)
+    if operation == "polished":
+        return forge.polished(image, rng)
+    if operation == "redrawn" and drawn is not None:
+        return forge.redrawn(image, np.array(drawn[i]), rng)
+    if operation == "swap":
+        others = [int(j) for j in rows if pool.groups[j] != pool.groups[i]] or [i]
+        j = int(rng.choice(others))
+        donor = forge.Donor(np.array(pool.patches[j]), pool.landmarks[j])
+        return forge.forge(image, points, rng, donor)
+    return forge.forge(image, points, rng)
+
+
+def _clip_pairs(pool: Pool, starts: NDArray[np.int64], size: int, n: int) -> Iterator[Pairs]:
+    if not len(starts):
+        return
+    for k, operation in enumerate(forge_clip.OPERATIONS):
+        objects: list[Image] = []
+        groups: list[str] = []
+        for i in some(starts, n):
+            rng = np.random.default_rng([19, k, int(i)])
+            at = i + np.arange(CLIP_FRAMES)
+            side = float(pool.canonical_px[i])
+            clip = Clip(np.array(pool.patches[at]), pool.landmarks[at], side)
+            made = forge_clip.forge_clip(clip, rng, operation=operation)
+            if made.operation != operation:
+                continue  # this clip gives it nothing to change
+            for twin in (made.genuine, made.fake):
+                objects.append(np.stack([_cut(frame, side, size) for frame in twin]))
+            groups += [pool.groups[i]] * 2
+        if objects:
+            yield Pairs(operation, "video", objects, groups)
+
+
+def _starts(pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those rows from which a clip's consecutive frames of one file follow."""
+    last = rows + CLIP_FRAMES - 1
+    rows, last = rows[last < len(pool)], last[last < len(pool)]
+    whole = pool.frames[last] - pool.frames[rows] == CLIP_FRAMES - 1
+    same = [pool.files[a] == pool.files[b] for a, b in zip(rows, last, strict=True)]
+    return np.asarray(rows[whole & np.array(same, bool)], np.int64)
+
+
+def _cut(patch: Image, canonical_px: float, size: int) -> Image:
+    middle = patch.shape[0] / 2
+    return cut(patch, Square(middle, middle, canonical_px), size)

@@ -1,0 +1,125 @@
+"""Pictures of an evaluation as SVG text, to stand inside a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfd_batch.evaluation.results import Plots
+from dfd_batch.evaluation.robustness import Curve
+
+GENUINE, FAKE = "#2b6cb0", "#c0562b"
+COLOURS = ("#1a202c", "#2f855a", "#b7791f", "#6b46c1", "#c53030", "#2b6cb0")
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, and found by searching
+    "svg.hashsalt": "dfd-batch",  # equal figures give equal pages
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e2e8f0",
+    "axes.axisbelow": True,
+}
+
+
+def judged(plots: Sequence[Plots]) -> str:
+    """Return ROC, reliability and score histograms of the detectors on one test set."""
+    with plt.rc_context(STYLE):
+        n = len(plots)
+        figure = plt.figure(figsize=(10, 3.6 + 1.7 * (n - 1)), layout="constrained")
+        axes = figure.subplot_mosaic([["roc", "reliability", f"h{i}"] for i in range(n)])
+        roc, reliability = axes["roc"], axes["reliability"]
+        for axis in (roc, reliability):
+            axis.plot([0, 1], [0, 1], color="#a0aec0", lw=1, ls="--")
+            axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="N")
+        for i, plot in enumerate(plots):
+            colour = COLOURS[i % len(COLOURS)]
+            roc.step(*plot.roc, where="post", color=colour, lw=1.6, label=plot.detector)
+            told, fakes, n_of = plot.reliability
+            most = max(n_of)
+            sizes = [8 + 40 * k / most for k in n_of]
+            reliability.plot(told, fakes, color=colour, lw=1, alpha=0.6)
+            reliability.scatter(told, fakes, s=sizes, color=colour, zorder=3)
+            _histogram(axes[f"h{i}"], plot, colour if n > 1 else None)
+        roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
+        reliability.set(title="Reliability", xlabel="told probability", ylabel="share manipulated")
+        axes["h0"].legend(fontsize=8, frameon=False, loc="upper center", ncols=2)
+        axes[f"h{n - 1}"].set_xlabel("P(manipulated)")
+        if n > 1:
+            roc.legend(fontsize=8, frameon=False, loc="lower right")
+        return _svg(figure)
+
+
+def robustness(curves: Sequence[Curve]) -> str:
+    """Return the curves: a panel for each change, a line for each detector."""
+    names = list(dict.fromkeys(c.name for c in curves if len(c.points) > 1))
+    detectors = list(dict.fromkeys(c.detector for c in curves))
+    clean = {c.detector: c.points[0].auc.value for c in curves if len(c.points) == 1}
+    with plt.rc_context(STYLE):
+        columns = 3
+        n_rows = max(1, -(-len(names) // columns))
+        figure, axes = plt.subplots(
+            n_rows, columns, figsize=(10, 2.7 * n_rows), layout="constrained", squeeze=False
+        )
+        for axis, name in zip(axes.flat, names, strict=False):
+            for curve in (c for c in curves if c.name == name):
+                colour = COLOURS[detectors.index(curve.detector) % len(COLOURS)]
+                _curve(axis, curve, colour)
+                reference = clean.get(curve.detector)
+                if reference is not None:
+                    axis.axhline(reference, color=colour, lw=0.8, ls=":")
+            axis.set(title=name, ylabel="AUC")
+            low, _ = axis.get_ylim()
+            axis.set_ylim(min(low, 0.45), 1.005)
+        for axis in axes.flat[len(names) :]:
+            axis.set_visible(False)
+        if len(detectors) > 1:
+            axes.flat[0].legend(fontsize=8, frameon=False, loc="lower left")
+        return _svg(figure)
+
+
+def _histogram(axis: Axes, plot: Plots, colour: str | None) -> None:
+    width = 1 / len(plot.genuine)
+    for counts, fill, label in (
+        (plot.genuine, GENUINE, "genuine"),
+        (plot.manipulated, FAKE, "manipulated"),
+    ):
+        total = max(1, sum(counts))
+        left = [i * width for i in range(len(counts))]
+        shares = [n / total for n in counts]
+        axis.bar(left, shares, width, align="edge", color=fill, alpha=0.6, label=label)
+    axis.set(xlim=(0, 1), ylabel="share of class")
+    axis.set_ylim(0, 1.2 * axis.get_ylim()[1])  # room for the legend
+    axis.set_title(plot.detector if colour else "Scores", color=colour or "black")
+
+
+def _curve(axis: Axes, curve: Curve, colour: str) -> None:
+    points = [p for p in curve.points if p.auc.value is not None]
+    places = range(len(points))
+    # what has no interval gets a NaN, which is not drawn
+    value, low, high = (
+        np.array([getattr(p.auc, of) for p in points], np.float64)
+        for of in ("value", "low", "high")
+    )
+    axis.plot(places, value, color=colour, lw=1.6, marker="o", ms=3.5, label=curve.detector)
+    axis.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
+    axis.set_xticks(list(places), [f"{p.x:g}" for p in points])
+    axis.set_xlabel(curve.x_name)
+
+
+def _svg(figure: Figure) -> str:
+    sink = io.StringIO()
+    figure.savefig(sink, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = sink.getvalue()
+    return text[text.index("<svg") :]

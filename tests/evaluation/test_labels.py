@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dfd_batch.evaluation import labels
+from dfd_batch.settings import Storage
+
+
+def read(source, **more):
+    return labels.read(str(source), Storage(), **more)
+
+
+def test_paths_are_below_the_list_or_a_folder_above_it(tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "data" / "sets"
+    folder.mkdir(parents=True)
+    (folder / "beside.jpg").touch()
+    (data / "above.jpg").touch()
+    for name, where in (("beside.jpg", folder), ("above.jpg", data), ("nowhere.jpg", folder)):
+        (folder / "l.csv").write_text(f"file,label,group\n{name},1,g\n")
+        (sample,) = read(folder / "l.csv").samples
+        assert (sample.uri, sample.label, sample.group) == (str(where / name), 1, "g")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_lists_of_all_kinds_say_the_same(tmp_path, suffix):
+    records = [
+        {"uri": "/a.mp4", "label": "fake", "method": "m", "split": "dev", "segments": "[[1, 2.5]]"},
+        {"uri": "s3://b/c.mp4", "label": "real", "method": "", "split": "test", "segments": ""},
+    ]
+    path = tmp_path / f"l.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    elif suffix == "jsonl":
+        path.write_text("".join(f"{r}\n".replace("'", '"') for r in records))
+    else:
+        quoted = [",".join(f'"{v}"' for v in r.values()) for r in records]
+        path.write_text("\n".join([",".join(records[0]), *quoted]))
+    fake, real = read(path).samples
+    assert (fake.uri, fake.label, fake.method, fake.segments) == ("/a.mp4", 1, "m", ((1, 2.5),))
+    assert (real.uri, real.label, real.group, real.segments) == ("s3://b/c.mp4", 0, real.uri, ())
+    assert [s.uri for s in read(path, split="dev").samples] == ["/a.mp4"]
+    assert fake.attributes == {}
+    assert read(path, by=("method",)).samples[0].attributes == {"method": "m"}
+
+
+def test_a_folder_is_read_by_its_layout(tmp_path):
+    for name in ("real/a.jpg", "fake/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    test = read(tmp_path)
+    assert test.name == tmp_path.name
+    assert {s.uri: s.label for s in test.samples} == {
+        str(tmp_path / "real/a.jpg"): 0,
+        str(tmp_path / "fake/b.jpg"): 1,
+    }

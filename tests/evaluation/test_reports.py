@@ -1,0 +1,174 @@
+"""The whole protocol on verdicts that lie there already: no network, no Ray."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.evaluation.conftest import evaluate, report_row, write_reports
+
+
+def write_labels(path, lines):
+    path.write_text("\n".join(["file,label,group,method,segments", *lines]) + "\n")
+    return path
+
+
+def one(told, **where):
+    found = [r for r in told["rows"] if all(r[k] == v for k, v in where.items())]
+    assert len(found) == 1, where
+    return found[0]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Thirty genuine and twenty manipulated images, judged by a good and a blind detector."""
+    rng = np.random.default_rng(0)
+    lines, rows = [], []
+    for i in range(50):
+        label = int(i >= 30)
+        name = f"{i}.jpg"
+        method = ["<b>swap</b>", "drawn"][i % 2] if label else ""
+        lines.append(f"{name},{label},g{i // 2},{method},")
+        good = float(np.clip(0.2 + 0.5 * label + rng.normal(0, 0.15), 0.01, 0.99))
+        px = {"width": 1000 if i % 2 else 100, "height": 100}
+        # The objects 0 and 49 were not to be judged, 48 has never been scanned.
+        if i != 48:
+            scored = good if i not in (0, 49) else None
+            rows.append(report_row(tmp_path / name, scored, "good", **px))
+        rows.append(report_row(tmp_path / name, float(rng.random()), "blind", **px))
+    labels = write_labels(tmp_path / "mine.csv", lines)
+    return labels, write_reports(tmp_path / "out", rows)
+
+
+def test_every_listed_object_is_accounted_for(archive, tmp_path):
+    labels, out = archive
+    code, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 50)
+    assert code == 0
+    accounts = {a["detector"]: a for a in told["accounts"]}
+    assert accounts["good"]["outcomes"] == {
+        "scored": {"genuine": 29, "manipulated": 18},
+        "no_face": {"genuine": 1, "manipulated": 1},
+        "not scanned": {"genuine": 0, "manipulated": 1},
+    }
+    assert accounts["good"]["n_listed"] == accounts["blind"]["n_listed"] == 50
+    whole = one(told, detector="good", level="object", by="all", metric="AUC")
+    assert (whole["n_genuine"], whole["n_manipulated"]) == (29, 18)
+    assert 0.9 < whole["low"] <= whole["value"] <= whole["high"] <= 1
+    assert 0.2 < one(told, detector="blind", level="object", by="all", metric="AUC")["value"] < 0.8
+
+
+def test_slices_hold_what_their_names_say(archive, tmp_path):
+    labels, out = archive
+    _, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 50)
+    good = {"detector": "good", "level": "object", "metric": "AUC"}
+    drawn = one(told, **good, by="manipulation", slice="drawn")
+    assert (drawn["n_genuine"], drawn["n_manipulated"]) == (29, 9)
+    bits = {r["slice"] for r in told["rows"] if r["by"] == "compression"}
+    assert bits == {"< 1 bit/px, image", "≥ 4 bit/px, image"}
+    parts = [one(told, **good, by="compression", slice=name) for name in bits]
+    assert sum(p["n_genuine"] for p in parts) == 29
+    constant = one(told, **good, by="baseline", slice="constant 0.5")
+    assert (constant["value"], constant["low"], constant["high"]) == (0.5, 0.5, 0.5)
+
+
+def test_files_hold_the_same_and_the_page_escapes(archive, tmp_path):
+    labels, out = archive
+    own = tmp_path / "e"
+    _, _, told = evaluate(labels, "--reports", out, "--out", own, "--draws", 50)
+    assert json.loads((own / "evaluation.json").read_text())["rows"] == told["rows"]
+    assert pq.read_table(own / "evaluation.parquet").to_pylist() == told["rows"]
+    page = (own / "evaluation.html").read_text()
+    assert "<b>swap</b>" not in page and "&lt;b&gt;swap&lt;/b&gt;" in page
+    assert "<svg" in page and ">not scanned<" in page
+    loaded = re.findall(r"<script|<link|<img|<iframe|\bsrc=|@import|url\((?!#)", page)
+    assert not loaded, "the page needs nothing but itself"
+
+
+def test_frames_and_segments_have_their_own_labels(tmp_path):
+    rows, lines = [], []
+    for i in range(4):
+        label = i % 2
+        times = np.arange(10) / 10
+        inside = (times >= 0.5) & bool(label)
+        timeline = [
+            # the second face is the one to look at
+            {"t_s": float(t), "track": k, "probability": float(0.9 * on * k + 0.05)}
+            for t, on in zip(times, inside, strict=True)
+            for k in (0, 1)
+        ]
+        found = [{"track": 1, "start_s": 0.5, "end_s": 1.0, "probability": 0.9}] * label
+        more = {"media": "video", "duration_s": 1.0, "fps": 10.0}
+        uri = tmp_path / f"{i}.mp4"
+        rows.append(report_row(uri, 0.3, timeline=timeline, segments=found, **more))
+        lines.append(f"{i}.mp4,{label},g{i},m,{'[[0.5; 1.0]]' if label else ''}".replace(";", ","))
+    lines = [s.replace("[[0.5, 1.0]]", '"[[0.5, 1.0]]"') for s in lines]
+    labels = write_labels(tmp_path / "timed.csv", lines)
+    out = write_reports(tmp_path / "out", rows)
+    code, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 20)
+    assert code == 0
+    frames = one(told, level="frame", metric="AUC")
+    assert (frames["n_genuine"], frames["n_manipulated"], frames["value"]) == (30, 10, 1)
+    assert one(told, level="object", by="all", metric="AUC")["value"] == 0.5
+    mean = one(told, level="object", slice="mean of frames", metric="AUC")
+    assert mean["value"] == 1
+    better = one(told, slice="mean of frames", metric="AUC of ours minus this")
+    assert better["value"] == -0.5
+    for metric in ("AP@0.5", "AP@0.95", "AR@10"):
+        assert one(told, level="segment", metric=metric)["value"] == 1
+
+
+def test_one_class_gives_nulls_and_its_rate(tmp_path):
+    rows = [report_row(tmp_path / f"{i}.jpg", i / 10) for i in range(10)]
+    labels = write_labels(tmp_path / "g.csv", [f"{i}.jpg,0,,," for i in range(10)])
+    out = write_reports(tmp_path / "out", rows)
+    code, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 20)
+    assert code == 0
+    assert one(told, level="object", by="all", metric="AUC")["value"] is None
+    assert one(told, level="object", by="all", metric="false alarms")["value"] == 0.5
+    assert told["plots"] == []
+
+
+def test_a_picture_shows_each_detector(archive, tmp_path):
+    labels, out = archive
+    _, _, told = evaluate(labels, labels, "--reports", out, "--out", tmp_path / "e", "--draws", 20)
+    assert [t["name"] for t in told["tests"]] == ["mine", "mine (2)"]
+    assert {(p["detector"], p["test"]) for p in told["plots"]} == {
+        (d, t) for d in ("good", "blind") for t in ("mine", "mine (2)")
+    }
+    page = (tmp_path / "e" / "evaluation.html").read_text()
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "says"),
+    [
+        (["a.jpg,2,,,"], [], "record 1: label '2' is none of"),
+        (["a.jpg,0,,,", "a.jpg,1,,,"], [], "both genuine and manipulated"),
+        ([",0,,,"], [], "record 1: it names no file"),
+        (['a.jpg,1,,,"[[2, 1]]"'], [], "`segments` are not (start, end)"),
+        (["a.jpg,0,,,"], ["--split", "dev"], "holds nothing of split 'dev'; its splits: none"),
+        (["a.jpg,0,,,"], ["--by", "colour"], "no column 'colour'"),
+        (["a.jpg,0,,,"], [], "hold no verdict on any of the labelled media"),
+    ],
+)
+def test_errors_are_one_sentence(tmp_path, lines, words, says):
+    labels = write_labels(tmp_path / "l.csv", lines)
+    out = tmp_path / "out"
+    code, told, _ = evaluate(labels, "--reports", out, "--out", tmp_path / "e", *words)
+    assert code == 2
+    assert says in told and "Traceback" not in told
+
+
+def test_lists_without_the_columns_or_content(tmp_path):
+    (tmp_path / "l.csv").write_text("name,label\na,0\n")
+    code, told, _ = evaluate(tmp_path / "l.csv", "--out", tmp_path / "e")
+    assert code == 2 and "no column `uri or file or path`; it has name, label" in told
+    (tmp_path / "l.parquet").write_bytes(b"nothing of the kind")
+    code, told, _ = evaluate(tmp_path / "l.parquet", "--out", tmp_path / "e")
+    assert code == 2 and "cannot be read as a list of labels" in told
+    code, told, _ = evaluate("--out", tmp_path / "e")
+    assert code == 2 and "Give labelled media to test on" in told
