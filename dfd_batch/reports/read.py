@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-import pyarrow.fs
 
 from dfd_batch import storage as stores
-from dfd_batch.outcomes import UsageError
+from dfd_batch.outcomes import RETRYABLE, UsageError
+from dfd_batch.reports.files import ReportFile, reading, report_files
 from dfd_batch.schema import REPORT
 from dfd_batch.settings import Storage
 
@@ -52,11 +51,14 @@ def latest(
         UsageError: The reports cannot be read.
     """
     wanted = list(REPORT.names) if columns is None else list(columns)
-    needed = list(dict.fromkeys([*wanted, *by, "scanned_at", "attempt"]))
-    table = _read(_files(reports_uri, storage), reports_uri, storage, needed, filter)
+    needed = list(dict.fromkeys([*wanted, *by, "scanned_at", "attempt", "outcome"]))
+    table = _read(reports_uri, storage, needed, filter)
     keys = table.select([*by]).append_column("row", pa.array(np.arange(table.num_rows)))
+    # a final outcome before one to try again, as the plan reads equal times
+    again = pc.is_in(table["outcome"], value_set=pa.array([str(o) for o in RETRYABLE]))
     newest_first = pc.sort_indices(
-        table, sort_keys=[("scanned_at", "descending"), ("attempt", "descending")]
+        table.select(["scanned_at", "attempt"]).append_column("again", pc.cast(again, pa.int8())),
+        sort_keys=[("scanned_at", "descending"), ("attempt", "descending"), ("again", "ascending")],
     )
     firsts = (
         keys.take(newest_first)
@@ -115,12 +117,15 @@ def run_rows(
         columns: Columns of `schema.REPORT` to return; None for all.
     """
     names = list(REPORT.names) if columns is None else list(columns)
-    files = [
-        file
-        for file in _files(reports_uri, storage)
-        if PurePosixPath(file).name.startswith(f"{run_id}-")
-    ]
-    return _read(files, reports_uri, storage, names, None)
+    return _read(reports_uri, storage, names, None, run_id)
+
+
+def run_files(reports_uri: str, storage: Storage, run_id: str) -> list[str]:
+    """Return the paths, as `storage.filesystem` takes them, of the files with a run's rows.
+
+    Those that a compaction made hold rows of other runs as well.
+    """
+    return [file.path for file in report_files(reports_uri, storage) if file.holds(run_id)]
 
 
 def run_ids(out: str, storage: Storage) -> list[str]:
@@ -149,51 +154,66 @@ def run_summary(out: str, storage: Storage, run_id: str | None = None) -> dict[s
         raise UsageError(f"{what} in {stores.join(out, 'runs')}; the latest there: {told}.")
     folder = stores.join(out, "runs", matching[-1])
     names = stores.list_names(folder, storage)
-    account: dict[str, Any] = {"run_id": matching[-1], "run_uri": folder}
+    account: dict[str, Any] = {}
     for name in ("run.json", "summary.json"):
         if name in names:
             account |= json.loads(stores.read_bytes(stores.join(folder, name), storage))
-    return account | {"finished": "summary.json" in names}
-
-
-def _files(reports_uri: str, storage: Storage) -> list[str]:
-    """Return the paths of all report files, sorted; none where there is no report yet."""
-    filesystem, path = stores.filesystem(reports_uri, storage)
-    selector = pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True)
-    try:
-        found = filesystem.get_file_info(selector)
-    except (OSError, pa.ArrowException) as error:
-        raise stores.explain(error, reports_uri) from error
-    return sorted(
-        info.path for info in found if info.is_file and _is_report(info.path.removeprefix(path))
-    )
-
-
-def _is_report(path: str) -> bool:
-    """Return whether a path below the reports is a finished file and nothing's scratch."""
-    parts = PurePosixPath(path).parts
-    return path.endswith(".parquet") and not any(part.startswith((".", "_")) for part in parts)
+    # where it was found, not where it was written: outputs are copied and moved
+    found = {"run_id": matching[-1], "run_uri": folder}
+    return account | found | {"finished": "summary.json" in names}
 
 
 def _read(
-    files: list[str],
     reports_uri: str,
     storage: Storage,
     columns: list[str],
     chosen: pds.Expression | None,
+    run_id: str | None = None,
 ) -> pa.Table:
-    """Return the wanted columns of the files' rows, with the types of `schema.REPORT`."""
+    """Return the wanted columns of all rows, or of a run's, with the types of `schema.REPORT`."""
     unknown = [name for name in columns if name not in REPORT.names]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is no report column; known: {', '.join(REPORT.names)}.")
-    if not files:
-        return REPORT.empty_table().select(columns)
-    filesystem, _ = stores.filesystem(reports_uri, storage)
-    dataset = pds.dataset(files, filesystem=filesystem, format="parquet", schema=REPORT)
+
+    def read(files: list[ReportFile]) -> pa.Table:
+        if run_id is None:
+            return _rows(files, reports_uri, storage, columns, chosen)
+        return rows_of_run(files, reports_uri, storage, columns, run_id)
+
     try:
-        return dataset.to_table(columns=columns, filter=chosen)
-    except (OSError, pa.ArrowException) as error:
+        return reading(reports_uri, storage, read)
+    except stores.raised() as error:
         raise UsageError(
             f"The reports below {reports_uri} cannot be read: {error}. Move the file away and scan "
             "again; its objects are then judged anew."
         ) from error
+
+
+def rows_of_run(
+    files: list[ReportFile],
+    uri: str,
+    storage: Storage,
+    columns: list[str],
+    run_id: str,
+) -> pa.Table:
+    """Return the wanted columns of a run's rows: all of its own files, its part of shared ones."""
+    own = [file for file in files if file.runs is None and file.holds(run_id)]
+    shared = [file for file in files if file.runs is not None and file.holds(run_id)]
+    mine = pc.field("run_id") == run_id
+    parts = [(own, None), (shared, mine)]
+    return pa.concat_tables(_rows(some, uri, storage, columns, wanted) for some, wanted in parts)
+
+
+def _rows(
+    files: list[ReportFile],
+    uri: str,
+    storage: Storage,
+    columns: list[str],
+    chosen: pds.Expression | None,
+) -> pa.Table:
+    if not files:
+        return REPORT.empty_table().select(columns)
+    filesystem, _ = stores.filesystem(uri, storage)
+    paths = [file.path for file in files]
+    found = pds.dataset(paths, filesystem=filesystem, format="parquet", schema=REPORT)
+    return found.to_table(columns=columns, filter=chosen)

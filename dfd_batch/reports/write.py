@@ -27,6 +27,12 @@ def day_uri(out: str, scan_date: date) -> str:
     return stores.join(reports_uri(out), f"scan_date={scan_date.isoformat()}")
 
 
+def file_name(run_id: str, media_ids: list[str]) -> str:
+    """Return the name of a run's report file, which follows from the objects it holds."""
+    told = hashlib.sha256("\n".join(sorted(media_ids)).encode()).hexdigest()
+    return f"{run_id}-{told[:16]}.parquet"
+
+
 def write_rows(rows: pa.Table, out: str, scan_date: date, run_id: str, storage: Storage) -> str:
     """Write report rows as one Parquet file and return its URI.
 
@@ -40,8 +46,7 @@ def write_rows(rows: pa.Table, out: str, scan_date: date, run_id: str, storage: 
     Raises:
         UsageError: `out` cannot be written.
     """
-    ids = "\n".join(sorted(rows.column("media_id").to_pylist()))
-    name = f"{run_id}-{hashlib.sha256(ids.encode()).hexdigest()[:16]}.parquet"
+    name = file_name(run_id, rows.column("media_id").to_pylist())
     uri = stores.join(day_uri(out, scan_date), name)
     write_table(rows.cast(REPORT).replace_schema_metadata(REPORT.metadata), uri, storage)
     return uri

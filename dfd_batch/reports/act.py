@@ -1,0 +1,193 @@
+"""From verdicts to actions: which objects, and whether that is safe. Nothing is touched here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dfd_batch.checkpoint import Metric
+from dfd_batch.outcomes import UsageError
+from dfd_batch.reports import actions
+from dfd_batch.reports.actions import Action, Status
+from dfd_batch.reports.detectors import Accounts, run_accounts
+from dfd_batch.reports.policy import Delete, Policy
+from dfd_batch.reports.views import chosen
+from dfd_batch.settings import Storage
+from dfd_batch.storage import is_s3
+
+COLUMNS = (
+    *("media_id", "uri", "etag", "size_bytes", "outcome", "verdict", "probability"),
+    *("detector_id", "run_id", "scanned_at"),
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One object and what is to be done to it, in order."""
+
+    row: Row
+    todo: tuple[Action, ...]
+    resumed: frozenset[Action] = frozenset()
+    """Those that were begun before and may have been interrupted."""
+
+
+@dataclass(frozen=True)
+class ActPlan:
+    """What a policy asks for, after what is done already."""
+
+    tasks: list[Task]
+    n_scored: int
+    n_done: int
+    """Actions that are done already."""
+    n_listed: int
+    """Objects on the allow-list."""
+    n_restored: int
+    """Objects that a person brought back: never moved or deleted again for the same content."""
+    false_alarms: list[Row] = field(default_factory=list)
+    """Per detector whose objects would be deleted: rate, and number among all scored."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many objects each action is for."""
+        return dict(Counter(action.value for task in self.tasks for action in task.todo))
+
+
+def plan(
+    out: str,
+    policy: Policy,
+    storage: Storage,
+    where: str | None = None,
+    checkpoint: str | None = None,
+) -> ActPlan:
+    """Return what is to be done to the objects whose newest row is scored.
+
+    Args:
+        out: Where the scan wrote.
+        policy: What is wanted.
+        storage: How reports are reached.
+        where: Narrows the rows, as SQL over `verdicts`.
+        checkpoint: The detector, where that of the runs has moved.
+
+    Raises:
+        UsageError: A delete is not safe, the quarantine cannot hold these objects, or the reports
+            cannot be read.
+    """
+    condition = "outcome = 'scored'" + (f" AND (\n{where}\n)" if where else "")
+    rows: list[Row] = chosen(out, storage, condition, COLUMNS).to_pylist()
+    done = actions.latest(actions.read(out, storage))
+    restored = _restored(done)
+    tasks, n_done = [], 0
+    brought_back = 0
+    for row in rows:
+        wanted = policy.actions(row)
+        removal = {Action.QUARANTINE, Action.DELETE} & set(wanted)
+        if removal and (row["media_id"] in restored or (row["uri"], row["etag"]) in restored):
+            wanted = [action for action in wanted if action not in removal]
+            brought_back += 1
+        prior = {action: done.get((row["media_id"], action.value)) for action in wanted}
+        todo = tuple(action for action in wanted if not _is_done(action, prior[action], row))
+        n_done += len(wanted) - len(todo)
+        begun = frozenset(a for a in todo if (p := prior[a]) and p["status"] == Status.STARTED)
+        if todo:
+            tasks.append(Task(row, todo, begun))
+    if policy.quarantine:
+        _check_place(policy.quarantine.to, tasks)
+    alarms = _gate(policy.delete, rows, tasks, out, storage, checkpoint)
+    n_listed = sum(policy.listed(row["uri"]) for row in rows)
+    return ActPlan(tasks, len(rows), n_done, n_listed, brought_back, alarms)
+
+
+def _is_done(action: Action, prior: Row | None, row: Row) -> bool:
+    if prior is None or prior["status"] != Status.DONE:
+        return False
+    if action in {Action.QUARANTINE, Action.DELETE}:
+        return True
+    return all(prior[name] == row[name] for name in ("detector_id", "verdict", "probability"))
+
+
+def _restored(done: dict[tuple[str, str], Row]) -> set[Any]:
+    """Return media_ids and (uri, etag) of what was brought back out of quarantine."""
+    found: set[Any] = set()
+    for (media_id, action), row in done.items():
+        if action == Action.RESTORE and row["status"] == Status.DONE:
+            found |= {media_id, (row["uri"], row["etag_after"])}
+    return found
+
+
+def _check_place(to: str, tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        if Action.QUARANTINE in task.todo and is_s3(task.row["uri"]) != is_s3(to):
+            raise UsageError(
+                f"{task.row['uri']} cannot be quarantined in {to}: objects of a bucket go to a "
+                "bucket, files to a folder. Narrow the objects with --where."
+            )
+
+
+def _gate(
+    rule: Delete | None,
+    rows: Sequence[Row],
+    tasks: Sequence[Task],
+    out: str,
+    storage: Storage,
+    checkpoint: str | None,
+) -> list[Row]:
+    """Return the false alarms to expect of a delete, or refuse it."""
+    doomed = {t.row["detector_id"] for t in tasks if Action.DELETE in t.todo}
+    if rule is None or not doomed:
+        return []
+    accounts = run_accounts(out, storage, checkpoint)
+    scored = Counter(row["detector_id"] for row in rows)
+    found = []
+    for detector_id in sorted(doomed):
+        rate = _rate(rule, detector_id, accounts)
+        expected = rate.value * scored[detector_id]
+        if rate.value > rule.max_false_alarm_rate:
+            raise UsageError(
+                f"Delete is refused: of genuine objects, {rate.value:.2%} are expected to be "
+                f"deleted by detector {detector_id} (calibrated on {rate.n:,}); the policy allows "
+                f"{rule.max_false_alarm_rate:.2%}. Raise delete.min_probability to a stricter "
+                "band's threshold, or calibrate for a lower rate."
+            )
+        if rule.max_false_alarms is not None and expected > rule.max_false_alarms:
+            raise UsageError(
+                f"Delete is refused: up to {expected:.1f} of {scored[detector_id]:,} objects are "
+                f"expected to be false alarms; the policy allows {rule.max_false_alarms:g}."
+            )
+        found.append(
+            {
+                "detector_id": detector_id,
+                "rate": rate.value,
+                "rate_high": rate.high,
+                "n_genuine": rate.n,
+                "n_scored": scored[detector_id],
+                "expected": expected,
+            }
+        )
+    return found
+
+
+def _rate(rule: Delete, detector_id: str, accounts: Accounts) -> Metric:
+    judge = accounts.judges.get(detector_id)
+    if judge is None:
+        raise UsageError(
+            f"Delete is refused: the card of detector {detector_id}, which judged these objects, "
+            "is not known; give --checkpoint the one that judged."
+        )
+    if not judge.calibrated:
+        raise UsageError(
+            f"Delete is refused: detector {detector_id} ({judge.card.name} {judge.card.version}) "
+            "was not calibrated on your own genuine media, so its false alarms are unknown. Run "
+            "`dfd calibrate`, then scan with the checkpoint that it writes."
+        )
+    bounds = judge.card.thresholds.model_dump()
+    least = max(rule.min_probability, min(bounds[v.value] for v in rule.verdicts))
+    rate = judge.false_alarms(least)
+    if rate is None:
+        raise UsageError(
+            f"Delete is refused: the calibration of detector {detector_id} says nothing of false "
+            f"alarms from probability {least:.4f} on; calibrate on more genuine media."
+        )
+    return rate
