@@ -1,0 +1,1 @@
+"""How fast, against what one would otherwise write and against what the machine allows."""
