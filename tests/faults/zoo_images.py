@@ -42,16 +42,51 @@ def png(width: int, height: int, body: bytes, mode: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def gif(n: int, size: int = 64) -> bytes:
-    """Return an animation of many tiny frames."""
-    first = Image.new("P", (size, size))
-    others = [Image.new("P", (size, size), i % 200) for i in range(1, n)]
-    return encoded(first, "GIF", save_all=True, append_images=others, duration=20)
+def gif(n: int, size: int = 64, claimed: int = 0, frame_claims: int = 0) -> bytes:
+    """Return an animation of many tiny frames, which may claim another size on the whole or each.
+
+    Put together by hand: an encoder would take minutes for a hundred thousand frames.
+    """
+    one = bytearray(encoded(Image.new("P", (size, size)), "GIF"))
+    if claimed:
+        struct.pack_into("<HH", one, 6, claimed, claimed)
+    begin = 13 + (3 << (one[10] & 7) + 1 if one[10] & 0x80 else 0)  # behind the palette
+    frame = one[begin:-1]
+    if frame_claims:
+        struct.pack_into("<HH", frame, frame.index(b",") + 5, frame_claims, frame_claims)
+    return bytes(one[:begin] + frame * n + b";")
 
 
 def crowd(_: Path) -> bytes:
+    """Return a picture of a hundred people."""
     one = portrait("astronaut").picture[20:220, 130:320]
-    return encoded(Image.fromarray(np.tile(one, (5, 8, 1))))
+    return encoded(Image.fromarray(np.tile(one, (10, 10, 1))))
+
+
+def claiming(kind: str, mark: bytes, offset: int, form: str, size: int) -> Callable[[Path], bytes]:
+    """Return what gives an image whose header claims other sides, `offset` behind a mark."""
+
+    def write(_: Path) -> bytes:
+        whole = bytearray(encoded(kind=kind))
+        struct.pack_into(form, whole, whole.index(mark) + offset, size, size)
+        return bytes(whole)
+
+    return write
+
+
+def text_bomb(_: Path) -> bytes:
+    """Return a fine PNG with a compressed remark of 200 MB."""
+    remark = b"Comment\0\0" + zlib.compress(bytes(200 * 10**6), 9)
+    chunk = struct.pack(">I4s", len(remark), b"zTXt") + remark
+    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + remark))
+    whole = encoded(kind="PNG")
+    return whole[:33] + chunk + whole[33:]  # behind the header's chunk
+
+
+def see_through(_: Path) -> bytes:
+    image = picture().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 80 + v // 2))
+    return encoded(image, "PNG")
 
 
 def exif(orientation: int) -> bytes:
@@ -93,6 +128,9 @@ KINDS = [
     kind("i-palette.png", lambda _: encoded(picture().quantize(128), "PNG"), SCORED),
     kind("i-16bit.png", deep, SCORED),
     kind("i-alpha.png", alpha, SCORED),
+    kind("i-see-through.png", see_through, SCORED),
+    kind("i-grey-alpha.png", mode("LA"), SCORED),
+    kind("i-cmyk.tiff", mode("CMYK", "TIFF"), SCORED),
     kind("i.webp", of(kind="WEBP"), SCORED),
     kind("i.avif", of(kind="AVIF"), SCORED),
     kind("i.tiff", of(kind="TIFF", compression="tiff_lzw"), SCORED),
@@ -126,12 +164,17 @@ KINDS = [
          TOO_LARGE),
     kind("i-bomb.png", lambda _: png(9_900, 10_000, bytes(9_901 * 10_000), 0), NO_FACE, TOO_LARGE,
          slow=True),
-    kind("i-65535.gif", lambda _: b"GIF89a" + struct.pack("<HH", 65535, 65535) + gif(1)[10:],
-         TOO_LARGE),
+    kind("i-20000-wide.png", lambda _: encoded(Image.new("RGB", (20_000, 300)), "PNG"), NO_FACE),
+    kind("i-text-bomb.png", text_bomb, SCORED),
+    kind("i-16384.bmp", claiming("BMP", b"BM", 18, "<ii", 16_384), TOO_LARGE),
+    kind("i-16383.webp", claiming("WEBP", b"\x9d\x01\x2a", 3, "<HH", 16_383), TOO_LARGE,
+         UNREADABLE),
+    kind("i-bomb.gif", lambda _: gif(1, 9_900), NO_FACE, slow=True),
+    kind("i-65535.gif", lambda _: gif(1, claimed=65_535), TOO_LARGE),
+    kind("i-frame-65535.gif", lambda _: gif(1, frame_claims=65_535), TOO_LARGE, UNREADABLE),
     kind("i-claims.jpg", lambda _: encoded()[:200].replace(
         b"\x01\x40\x01\x40", b"\xff\xdc\xff\xdc"), TOO_LARGE, UNREADABLE),
-    kind("i-frames.gif", lambda _: gif(300), NO_FACE),
-    kind("i-frames-many.gif", lambda _: gif(10_000, 8), NO_FACE, slow=True),
+    kind("i-frames.gif", lambda _: gif(100_000, 8), NO_FACE),
     kind("i-20mp.jpg", lambda _: encoded(picture().resize((5000, 4000))), SCORED, slow=True),
     kind("i.heic", lambda _: b"\0\0\0\x18ftypheic" + bytes(500), UNSUPPORTED),
     kind("i.svg", lambda _: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="i.jpg"/></svg>',

@@ -14,11 +14,17 @@ import cv2
 import numpy as np
 
 from dfd_batch.demo.photographs import coffee
-from tests.faults.scenes import Picture, scene
+from tests.faults.scenes import Picture, portrait, scene
 from tests.faults.zoo import NO_FACE, SCORED, TOO_LARGE, TOO_SMALL, UNREADABLE, UNSUPPORTED, kind
 from tests.media import numbered_frames, write_sound, write_video
 
 VPX = {"deadline": "realtime", "cpu-used": "8"}
+HDR10 = {
+    "preset": "ultrafast",
+    "x265-params": "log-level=none:hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    ":max-cll=1000,400"
+    ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)",
+}
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"}
 
 
@@ -50,13 +56,16 @@ def nobody(codec: str, n: int, size: tuple[int, int], **made: Any) -> Callable[[
 
 
 def remuxed(
-    change: Callable[[list[Any]], list[Any]], into: dict[str, str] | None = None, **made: Any
+    change: Callable[[list[Any]], list[Any]],
+    into: dict[str, str] | None = None,
+    still: bool = False,
+    **made: Any,
 ) -> Callable[[Path], None]:
     """Return what writes a video whose packets were changed on the way into the container."""
 
     def write(path: Path) -> None:
         plain = path.parent / "plain.mkv"
-        write_video(plain, face_frames(40), **made)
+        write_video(plain, face_frames(1) * 40 if still else face_frames(40), **made)
         with av.open(str(plain)) as source, av.open(str(path), "w", options=into or {}) as target:
             stream = target.add_stream_from_template(source.streams.video[0])
             stream.metadata["timecode"] = "01:00:00:00"  # MOV: a track of data
@@ -148,6 +157,49 @@ def other_size_later(path: Path) -> bytes:
     return b"".join(parts)
 
 
+def for_hours(hours: int) -> Callable[[Path], None]:
+    """Return what writes a still of 40 pictures, one a second, again and again for so long."""
+
+    def change(packets: list[Any]) -> list[Any]:
+        told = [(bytes(p), p.pts // 40, p.is_keyframe) for p in packets]
+        found = []
+        for begin in range(0, 3600 * hours, len(told)):
+            for content, at, is_key in told:
+                packet = av.Packet(content)
+                packet.pts = packet.dts = 1000 * (begin + at)
+                packet.time_base, packet.is_keyframe = packets[0].time_base, is_key
+                found.append(packet)
+        return found
+
+    return remuxed(change, still=True, gop=40, options={"bf": "0"})
+
+
+def crowd(path: Path) -> None:
+    """Write a film of a hundred people."""
+    one = portrait("astronaut").picture[20:220, 130:320]
+    write_video(path, [np.tile(one, (10, 10, 1))] * 3)
+
+
+def claiming_16000(*, container: bool) -> Callable[[Path], bytes]:
+    """Return what writes a film whose pictures claim 16,000 pixels a side, as the header may, too.
+
+    Motion JPEG: any other codec's claim is the same to a decoder, but no plain number in the file.
+    """
+
+    def write(path: Path) -> bytes:
+        plain = path.parent / "plain.avi"
+        film("mjpeg", n=4, pix_fmt="yuvj420p")(plain)
+        whole = plain.read_bytes().replace(
+            struct.pack(">HH", 240, 320), struct.pack(">HH", 16_000, 16_000)
+        )
+        plain.unlink()
+        if container:
+            whole = whole.replace(struct.pack("<II", 320, 240), struct.pack("<II", 16_000, 16_000))
+        return whole
+
+    return write
+
+
 FASTSTART = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 DASH = {"movflags": "dash+empty_moov+frag_every_frame"}
@@ -163,6 +215,7 @@ KINDS = [
     kind("v-hevc.ts", film("libx265", options={"preset": "ultrafast"}), SCORED),
     kind("v-hevc10.mkv", film("libx265", pix_fmt="yuv420p10le", options={"preset": "ultrafast"}),
          SCORED),
+    kind("v-hdr.mp4", film("libx265", pix_fmt="yuv420p10le", options=HDR10), SCORED),
     kind("v-h264-10.mp4", film(pix_fmt="yuv420p10le"), SCORED),
     kind("v-h264-444.mp4", film(pix_fmt="yuv444p"), SCORED),
     kind("v-vp8.webm", film("libvpx", options=VPX, audio=True), SCORED),
@@ -207,6 +260,7 @@ KINDS = [
     kind("v-odd-aspect.mp4", film(sar=Fraction(1, 250)), SCORED),
     kind("v-one-frame.mp4", film(n=1), SCORED),
     kind("v-two-frames.webm", film("libvpx", n=2, options=VPX), SCORED),
+    kind("v-crowd.mp4", crowd, SCORED),
     kind("v-nobody.mp4", nobody("libx264", 20, (320, 240)), NO_FACE),
     kind("v-black.mp4", lambda p: write_video(p, [np.zeros((240, 320, 3), np.uint8)] * 20),
          NO_FACE),
@@ -216,8 +270,12 @@ KINDS = [
     kind("v-4k.mp4", film(n=3, size=(3840, 2160)), SCORED, slow=True),
     kind("v-8k.mkv", film("mjpeg", n=1, size=(7680, 4320), pix_fmt="yuvj420p"), SCORED, slow=True),
     kind("v-16k.mkv", nobody("mjpeg", 1, (16000, 8000), pix_fmt="yuvj420p"), TOO_LARGE, slow=True),
+    kind("v-16k-told.avi", claiming_16000(container=True), TOO_LARGE),
+    kind("v-16k-hidden.avi", claiming_16000(container=False), TOO_LARGE, UNREADABLE),
     kind("v-16k-claimed.mp4", lying(b"avc1", 24, 0x40004000), TOO_LARGE, SCORED),
-    kind("v-still-10h.mp4", nobody("libx264", 12, (320, 240), gop=1, pts_ms=[
+    kind("v-still-10h.mp4", for_hours(10), SCORED),
+    kind("v-still-10h.ts", for_hours(10), SCORED),
+    kind("v-hourly.mp4", nobody("libx264", 12, (320, 240), gop=1, pts_ms=[
         3_600_000 * i for i in range(12)]), NO_FACE),
     kind("v-still-long.mp4", film(n=20, gop=5, pts_ms=[
         *range(0, 400, 40), *range(36_000_000, 36_000_400, 40)]), SCORED),
