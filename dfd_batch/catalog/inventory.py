@@ -18,6 +18,7 @@ from dfd_batch.catalog.local import Named
 from dfd_batch.catalog.objects import hidden, make
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
+from dfd_batch.storage.tables import require_plain
 
 CSV_NAMES = {
     "Bucket": "bucket",
@@ -105,6 +106,7 @@ def _table_records(uri: str, file_format: str, storage: Storage) -> Iterator[Rec
 
     files, path = store.filesystem(uri, storage)
     table = pyarrow.dataset.dataset(path, format=file_format, filesystem=files)
+    require_plain(table.schema, uri)
     columns = [name for name in table.schema.names if name in CSV_NAMES.values()]
     for batch in table.to_batches(columns=columns, batch_size=10_000):
         yield from batch.to_pylist()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dfd_batch import storage as store
 from dfd_batch.outcomes import UsageError
+from dfd_batch.reports.files import ReportFile, reading
 from dfd_batch.schema import TIMESTAMP
 from dfd_batch.settings import Storage
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 LEDGER = pa.schema(
     [
@@ -24,7 +28,10 @@ LEDGER = pa.schema(
 
 
 def read_ledger(
-    reports_uri: str, storage: Storage, detector_id: str | None = None
+    reports_uri: str,
+    storage: Storage,
+    detector_id: str | None = None,
+    narrowed: pyarrow.dataset.Expression | None = None,
 ) -> pa.Table | None:
     """Return the rows of all reports with the columns of `LEDGER`, or None where there are none.
 
@@ -34,37 +41,35 @@ def read_ledger(
         reports_uri: The folder `OUT/reports`; it may not exist yet.
         storage: How object storage is reached.
         detector_id: Reads the rows of this detector alone, which saves memory.
+        narrowed: Reads those of them alone for which this holds.
 
     Raises:
         UsageError: The folder or one of its files cannot be read (says which).
     """
     import pyarrow.dataset as ds
 
-    filesystem, folder = store.filesystem(reports_uri, storage)
-    paths = _parquet_files(filesystem, folder, reports_uri)
-    if not paths:
-        return None
+    filesystem, _ = store.filesystem(reports_uri, storage)
     dictionaries = {field.name for field in LEDGER if pa.types.is_dictionary(field.type)}
     reader = ds.ParquetFileFormat(
         read_options=ds.ParquetReadOptions(dictionary_columns=dictionaries)
     )
-    reports = ds.dataset(paths, schema=LEDGER, format=reader, filesystem=filesystem)
-    wanted = None if detector_id is None else ds.field("detector_id") == detector_id
-    try:
+    wanted = narrowed
+    if detector_id is not None:
+        mine = ds.field("detector_id") == detector_id
+        wanted = mine if narrowed is None else mine & narrowed
+    paths: list[str] = []
+
+    def read(files: list[ReportFile]) -> pa.Table | None:
+        paths[:] = [file.path for file in files]
+        if not paths:
+            return None
+        reports = ds.dataset(paths, schema=LEDGER, format=reader, filesystem=filesystem)
         return reports.to_table(columns=LEDGER.names, filter=wanted)
+
+    try:
+        return reading(reports_uri, storage, read)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(filesystem, paths, reports_uri, error) from error
-
-
-def _parquet_files(filesystem: Any, folder: str, reports_uri: str) -> list[str]:
-    import pyarrow.fs
-
-    selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
-    try:
-        infos = filesystem.get_file_info(selector)
-    except (pa.ArrowException, OSError) as error:
-        raise store.explain(error, reports_uri) from error
-    return sorted(info.path for info in infos if info.is_file and info.path.endswith(".parquet"))
 
 
 def _unreadable(

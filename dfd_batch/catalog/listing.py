@@ -18,8 +18,8 @@ from dfd_batch.catalog.selection import Selection
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Select, Storage
 
-OUTPUT_FOLDERS = ("reports", "runs", "actions")
-"""What a scan writes below its output folder."""
+OUTPUT_FOLDERS = ("reports", "runs", "actions", "ticks")
+"""What a scan, and what is done after it, writes below its output folder."""
 
 
 def listing(
@@ -73,6 +73,12 @@ def _objects(
         yield from _outside(bucket.walk(source, storage), source, exclude_under)
     else:
         yield from _local(source, selection, exclude_under)
+
+
+def is_list(source: str) -> bool:
+    """Return whether a source names its objects instead of holding them."""
+    is_manifest = manifest_file.is_manifest(source) and not _is_folder(source)
+    return inventory.is_inventory(source) or is_manifest
 
 
 def _is_folder(source: str) -> bool:

@@ -23,6 +23,7 @@ from dfd_batch.catalog.local import Named
 from dfd_batch.catalog.objects import MediaObject, make, of_file
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
+from dfd_batch.storage.tables import require_plain
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 COLUMNS = ("uri", "etag", "version_id", "size_bytes", "last_modified")
@@ -99,6 +100,7 @@ def _parquet_records(file: Any, source: str) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(file)
+    require_plain(table.schema_arrow, source)
     columns = [name for name in COLUMNS if name in table.schema_arrow.names]
     _require_uri(columns, source, table.schema_arrow.names)
     for batch in table.iter_batches(batch_size=10_000, columns=columns):

@@ -36,11 +36,14 @@ class MediaObject:
 
     media_id: str
     uri: str
-    etag: str | None  # opaque: equal means unchanged, and nothing else; without quotes
+    etag: str | None
+    """Opaque: equal means unchanged, and nothing else; without quotes."""
     version_id: str | None
     size_bytes: int | None
-    last_modified: datetime | None  # UTC
-    media: str | None  # "video" or "image" by the name; the content decides later
+    last_modified: datetime | None
+    """In UTC."""
+    media: str | None
+    """What the name says: `video`, `image`; the content decides later."""
 
 
 def media_id(uri: str, token: str | None, size_bytes: int | None) -> str:
@@ -126,7 +129,12 @@ def hidden(name: str) -> bool:
     These are dot-files (`.DS_Store`, `._clip.mov`, `.git`) and what writers of tables and
     archives leave behind. To scan such a file, name it: as the source or in a manifest.
     """
-    return any(part.startswith(".") or part in _METADATA for part in name.split("/"))
+    return any(
+        (part.startswith(".") and part not in _STEPS) or part in _METADATA
+        for part in name.split("/")
+    )
 
 
+_STEPS = (".", "..")
+"""In a key they are text like any other; no tool calls its files so."""
 _METADATA = frozenset({"_SUCCESS", "_temporary", "__MACOSX", "Thumbs.db", "desktop.ini"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -25,22 +25,35 @@ __all__ = ["LEDGER", "Plan", "plan", "read_ledger"]
 
 _LISTED = pa.schema([field for field in MANIFEST if field.name != "attempt"])
 _BATCH = 50_000
+Lookup = Callable[[pa.ChunkedArray], pa.Table | None]
 
 
 @dataclass(frozen=True)
 class Plan:
     """What one run has to do: n_listed = n_done + n_exhausted + n_retry + n_new."""
 
-    table: pa.Table  # schema.MANIFEST, ordered by uri
+    table: pa.Table
+    """What is to be judged, of `schema.MANIFEST`, ordered by URI."""
     detector_id: str
-    n_listed: int  # distinct objects
-    n_done: int  # have a final outcome by this detector
-    n_exhausted: int  # failed as often as is tried
+    """Fingerprint of what is to judge."""
+    n_listed: int
+    """Distinct objects."""
+    n_done: int
+    """Those with a final outcome by this detector."""
+    n_exhausted: int
+    """Those that failed as often as is tried."""
     n_retry: int
+    """Those that failed and may yet succeed."""
     n_new: int
-    n_held_back: int  # of those to retry and new, how many the limit leaves to later runs
+    """Those without a row by this detector."""
+    n_held_back: int
+    """Of those to retry and new, how many the limit leaves to later runs."""
     bytes_planned: int
-    digest: str  # of the detector, objects and attempts, whatever the order of the listing
+    """Size of the objects of the table, as far as it is known."""
+    digest: str
+    """Of the detector, objects and attempts, whatever the order of the listing."""
+    n_older: int = 0
+    """Listed beside, but left out for being unchanged (`--since-last`)."""
 
     def counts(self) -> dict[str, int]:
         """Return the figures by name, with `n_planned`."""
@@ -58,7 +71,7 @@ class _History:
 
 def plan(
     objects: Iterable[MediaObject],
-    ledger: pa.Table | None,
+    ledger: pa.Table | Lookup | None,
     detector_id: str,
     max_attempts: int,
     limit: int | None = None,
@@ -67,12 +80,15 @@ def plan(
 
     Args:
         objects: The listing; repeated identities count once.
-        ledger: Report rows with the columns of `LEDGER`, or None before the first report.
+        ledger: Report rows with the columns of `LEDGER`, or None before the first report; or what
+            returns those of the listed objects, given their media_ids.
         detector_id: Fingerprint of what would judge; rows of others do not count.
         max_attempts: After so many retryable failures an object is left alone.
         limit: Most objects that one run takes on, the first by uri; the next run takes the next.
     """
     listed = _distinct(_table(objects))
+    if callable(ledger):
+        ledger = ledger(listed["media_id"])
     told = _history(listed["media_id"], ledger, detector_id)
     new = told.attempt == 0
     retry = ~new & ~told.final & (told.attempt < max_attempts)

@@ -1,7 +1,7 @@
 """How storage is reached: local folders and S3-compatible buckets behind the same functions."""
 
-from dfd_batch.storage.access import MAX_CONNECTIONS, client, filesystem
-from dfd_batch.storage.errors import explain
+from dfd_batch.storage.access import MAX_CONNECTIONS, client, filesystem, resolved
+from dfd_batch.storage.errors import explain, raised
 from dfd_batch.storage.files import exists, list_names, read_bytes, write_bytes
 from dfd_batch.storage.uris import (
     FILE_SCHEME,
@@ -28,7 +28,9 @@ __all__ = [
     "local_etag",
     "local_path",
     "local_uri",
+    "raised",
     "read_bytes",
+    "resolved",
     "split_s3",
     "write_bytes",
 ]

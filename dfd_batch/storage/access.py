@@ -12,7 +12,11 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
+from dfd_batch.settings import explain as explain_settings
 from dfd_batch.storage.errors import explain
 from dfd_batch.storage.uris import is_s3, local_path, split_s3
 
@@ -21,6 +25,24 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 32
 CONNECT_TIMEOUT_S = 10.0
+
+
+def resolved(storage: Storage) -> Storage:
+    """Return the settings with the endpoint that this process would use.
+
+    The processes of a cluster have an environment of their own: what `AWS_ENDPOINT_URL` says here
+    must travel with the settings, or they ask another store.
+
+    Raises:
+        UsageError: The endpoint of the environment holds a password.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if storage.endpoint_url or not endpoint:
+        return storage
+    try:
+        return Storage(**storage.model_dump() | {"endpoint_url": endpoint})
+    except ValidationError as error:
+        raise UsageError(f"AWS_ENDPOINT_URL: {explain_settings(error)}") from None
 
 
 def client(storage: Storage) -> Any:
@@ -78,10 +100,9 @@ def filesystem(uri: str, storage: Storage) -> tuple[pyarrow.fs.FileSystem, str]:
     import s3fs
 
     bucket, key = split_s3(uri)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     files = s3fs.S3FileSystem(
         anon=storage.anonymous,
-        endpoint_url=storage.endpoint_url or endpoint,
+        endpoint_url=resolved(storage).endpoint_url,
         config_kwargs=_config_options(storage),
         use_listings_cache=False,  # reports appear while we look
         **({"profile": storage.profile} if storage.profile else {}),

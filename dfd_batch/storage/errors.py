@@ -41,6 +41,14 @@ _BY_ERRNO = {
 }
 
 
+def raised() -> tuple[type[Exception], ...]:
+    """Return what boto3, s3fs, pyarrow and the operating system raise: to be explained."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from pyarrow import ArrowException
+
+    return (BotoCoreError, ClientError, OSError, ArrowException)
+
+
 def explain(error: BaseException, uri: str) -> UsageError:
     """Return one clear sentence for an error of storage: the URI, the cause, what to do.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import tempfile
 from pathlib import Path
 
 from dfd_batch.settings import Storage
 from dfd_batch.storage.access import client
-from dfd_batch.storage.errors import explain
+from dfd_batch.storage.errors import explain, raised
 from dfd_batch.storage.uris import is_s3, local_path, split_s3
 
 
@@ -24,7 +25,7 @@ def read_bytes(uri: str, storage: Storage) -> bytes:
             body: bytes = client(storage).get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
         return local_path(uri).read_bytes()
-    except _errors() as error:
+    except raised() as error:
         raise explain(error, uri) from error
 
 
@@ -37,10 +38,11 @@ def write_bytes(uri: str, data: bytes, storage: Storage) -> None:
     try:
         if is_s3(uri):
             bucket, key = split_s3(uri)
-            client(storage).put_object(Bucket=bucket, Key=key, Body=data)
+            kind = mimetypes.guess_type(key)[0] or "application/octet-stream"  # pages open as pages
+            client(storage).put_object(Bucket=bucket, Key=key, Body=data, ContentType=kind)
         else:
             _replace(local_path(uri), data)
-    except _errors() as error:
+    except raised() as error:
         raise explain(error, uri) from error
 
 
@@ -78,7 +80,7 @@ def exists(uri: str, storage: Storage) -> bool:
             keys = [entry["Key"] for entry in page.get("Contents", ())]
             if keys and wanted in (None, keys[0]):
                 return True
-    except _errors() as error:
+    except raised() as error:
         raise explain(error, uri) from error
     return False
 
@@ -104,11 +106,5 @@ def list_names(uri: str, storage: Storage) -> list[str]:
                 for folder in page.get("CommonPrefixes", ())
             }
         return sorted(names - {""})
-    except _errors() as error:
+    except raised() as error:
         raise explain(error, uri) from error
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    return (BotoCoreError, ClientError, OSError)

@@ -71,3 +71,4 @@ def test_a_changed_file_gets_another_identity_and_an_unchanged_one_keeps_it(tmp_
 def test_names_of_tools_are_hidden(name: str) -> None:
     assert objects.hidden(name)
     assert not objects.hidden("a/_b/c..mp4")
+    assert not objects.hidden("../a.mp4")

@@ -104,6 +104,38 @@ def test_runs_that_are_cut_off_anywhere_end_with_one_final_answer_or_all_attempt
         assert (item.media_id in todo) == (not finals and len(mine) < limit)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), outcomes), max_size=60),
+    st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_runs_that_overlap_in_any_way_leave_nothing_undone_and_try_nothing_too_often(
+    events: list[tuple[int, int, str]], limit: int
+) -> None:
+    """Each event writes one row of a run, which was planned by what lay there at its first."""
+    objects = archive(6)
+    written: list[Row] = []
+    open_runs: dict[int, dict[str, int]] = {}
+    for second, (run, index, outcome) in enumerate(events):
+        if run not in open_runs:
+            open_runs[run] = attempts(plan(objects, ledger(written), "d1", limit))
+        attempt = open_runs[run].pop(objects[index].media_id, None)
+        if attempt is not None:
+            now = START + timedelta(seconds=second)
+            written.append((objects[index].media_id, "d1", outcome, attempt, now))
+    for n_more in range(limit + 1):  # undisturbed ones, in which everything fails
+        todo = attempts(plan(objects, ledger(written), "d1", limit))
+        now = START + timedelta(hours=1 + n_more)
+        written += [(media, "d1", "timeout", attempt, now) for media, attempt in todo.items()]
+    assert not todo
+    assert max(row[3] for row in written) <= limit
+    for item in objects:
+        mine = [row for row in written if row[0] == item.media_id]
+        assert len(mine) <= len(open_runs) + limit
+        latest = max(mine, key=lambda row: (row[4], row[3]))
+        assert latest[2] not in RETRYABLE or latest[3] == limit
+
+
 def test_without_a_ledger_everything_is_planned_once() -> None:
     planned = plan([*archive(3), *archive(3)], None, "d1", 3)
     assert planned.table.schema.equals(MANIFEST)
