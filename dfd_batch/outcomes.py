@@ -33,6 +33,11 @@ class Outcome(StrEnum):
         """Whether another attempt may end differently; all other outcomes are final."""
         return self in RETRYABLE
 
+    @property
+    def failed(self) -> bool:
+        """Whether the object could not be looked at; no (usable) face in it is an answer."""
+        return self not in ANSWERED
+
 
 RETRYABLE = frozenset(
     {
@@ -42,6 +47,16 @@ RETRYABLE = frozenset(
         Outcome.MISSING,
         Outcome.CHANGED,
         Outcome.THROTTLED,
+    }
+)
+
+ANSWERED = frozenset(
+    {
+        Outcome.SCORED,
+        Outcome.NO_FACE,
+        Outcome.FACE_TOO_SMALL,
+        Outcome.TOO_DARK,
+        Outcome.TOO_BLURRY,
     }
 )
 

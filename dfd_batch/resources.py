@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Settings
 
 KNOCK_TIMEOUT_S = 10.0
+EXECUTOR_ENDS_WITHIN_S = 60.0
 IO_CPUS = 1
 """Ray's listing, reading and splitting tasks take a whole CPU each. A run whose actors hold every
 CPU that Ray counts therefore stands still for ever; one stays free of them."""
@@ -73,21 +75,43 @@ def start_ray(address: str | None) -> bool:
             ) from None
     elif started:
         # "local", or a stale address file of another Ray would be joined; loopback only
-        with _quiet_core():
-            ray.init(
-                address="local",
-                num_cpus=(os.cpu_count() or 1) + IO_CPUS,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+        try:
+            with _quiet_core():
+                ray.init(
+                    address="local",
+                    num_cpus=(os.cpu_count() or 1) + IO_CPUS,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                )
+        except Exception as error:  # Ray raises no narrower type where its node is too slow
+            told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise UsageError(
+                f"Ray does not start on this machine: {told}. Free memory and CPUs and run the "
+                "same command again, or give --address a running cluster."
+            ) from error
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = 0  # what reaches Ray is a bug and is loud
+    # its Parquet listing starts 32 actors to read the footer of the manifest, which is one file
+    context.use_datasource_v2 = False
     with suppress(AttributeError):
         context.print_on_execution_start = False
     return started
+
+
+def leave_ray() -> None:
+    """Shut Ray down once no thread of Ray Data uses it any more.
+
+    The thread that schedules a chain outlives the last batch; on a busy machine Ray Data waits two
+    seconds for it and goes on. Ray's native core may abort the process when it is called while it
+    goes down.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(EXECUTOR_ENDS_WITHIN_S)
+    ray.shutdown()
 
 
 def _knock(address: str) -> None:

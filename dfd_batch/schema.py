@@ -31,6 +31,7 @@ MANIFEST = pa.schema(
         ("attempt", pa.int32()),
     ]
 )
+"""What a run is to judge: identity, what the storage told, and how often it was tried (from 1)."""
 
 _PROBE = [
     ("container", pa.string()),
@@ -76,11 +77,13 @@ CROPPED = pa.schema(
         *_PROBE,
         *_DECODE,
         *_FAULT,
+        ("node", pa.string()),  # where it failed
         ("n_crops", pa.int32()),
         ("crops", pa.large_binary()),  # uint8 (K, S, S, 3) RGB
         *_CROP_LISTS,
     ]
 )
+"""After `stages.Crop`: what the container says, what decoding took, and the face crops."""
 
 EMBEDDED = pa.schema(
     [
@@ -90,6 +93,7 @@ EMBEDDED = pa.schema(
         ("embed_ms", pa.float32()),
     ]
 )
+"""After `stages.Embed`: the crops' features and the encoder's own log-odds in their place."""
 
 BOX = pa.struct([(side, pa.float32()) for side in ("x0", "y0", "x1", "y1")])
 
@@ -170,20 +174,38 @@ REPORT = pa.schema(
     ],
     metadata={"dfd_batch.schema_version": str(SCHEMA_VERSION)},
 )
+"""A row of a report: one object, whatever became of it.
+
+Identity as in `MANIFEST`. *Verdict*: `outcome` (`outcomes.Outcome`); where it is `scored`,
+`verdict` (`outcomes.Verdict`), `probability` of manipulation after calibration, `integrity` =
+1 - probability and `threshold`, from which a probability is suspicious; else all of them are null
+and `error_kind` and `error_message` say why. *Evidence*: what the container says (sizes in
+displayed pixels), counts of clips, frames and faces; `faces` (a person over time: probability, when
+it is seen, its largest box), `timeline` (probability of each face crop at its time) and `segments`
+(stretches that look manipulated), all times in seconds from the first frame. *Provenance*: the
+detector's fingerprint, name and weights, version of this package, run, and UTC time of the verdict.
+*Cost*: bytes read and milliseconds of each step; those of steps that many objects share (embed,
+judge) are split evenly by crops or objects.
+"""
 
 
 @dataclass(frozen=True)
 class Probe:
     """What a container says of itself; sizes are those of the displayed picture."""
 
-    media: str  # "video" or "image"
+    media: str
+    """`video` or `image`."""
     container: str
     codec: str
     duration_s: float | None
-    fps: float | None  # average frame rate; None for images
-    width: int  # after rotation and pixel aspect ratio
+    """None for images, and where the container does not say."""
+    fps: float | None
+    """Average frame rate; None for images."""
+    width: int
+    """In pixels, after rotation and pixel aspect ratio; `height` likewise."""
     height: int
-    rotation: int = 0  # degrees clockwise that were applied
+    rotation: int = 0
+    """Degrees clockwise that were applied."""
     has_audio: bool = False
 
 
@@ -195,9 +217,12 @@ class Clip:
     """
 
     index: int
-    frames: NDArray[np.uint8]  # (T, H, W, 3) RGB, upright, square pixels
-    times_s: NDArray[np.float64]  # (T,) presentation times
-    scale: float = 1.0  # frames' pixels per displayed pixel: < 1 when decoded at reduced size
+    frames: NDArray[np.uint8]
+    """(T, H, W, 3) RGB, upright, square pixels."""
+    times_s: NDArray[np.float64]
+    """(T,) presentation times."""
+    scale: float = 1.0
+    """Frames' pixels per displayed pixel: < 1 when decoded at reduced size."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +231,13 @@ class Decoded:
 
     n_clips: int = 0
     n_frames_decoded: int = 0
+    """Frames that left the decoder, those on the way to a clip's first one included."""
     n_frames_used: int = 0
+    """Frames of the clips."""
     n_frames_repeated: int = 0
+    """Frames that were left out: the decoder had patched them up from others."""
     truncated: bool = False
+    """Whether the file ends before its container says so."""
     decode_ms: float = 0.0
 
 
@@ -220,14 +249,21 @@ class FaceCrops:
     the displayed picture. A track is one person over time, numbered from 0.
     """
 
-    crops: NDArray[np.uint8]  # (K, S, S, 3) RGB
-    times_s: NDArray[np.float64]  # (K,)
-    tracks: NDArray[np.int32]  # (K,)
-    clips: NDArray[np.int32]  # (K,)
-    boxes: NDArray[np.float32]  # (K, 4) face boxes x0 y0 x1 y1
-    landmarks: NDArray[np.float32]  # (K, 5, 2) eyes, nose, mouth corners
+    crops: NDArray[np.uint8]
+    """(K, S, S, 3) RGB."""
+    times_s: NDArray[np.float64]
+    """(K,) presentation times."""
+    tracks: NDArray[np.int32]
+    """(K,)"""
+    clips: NDArray[np.int32]
+    """(K,) index of the clip."""
+    boxes: NDArray[np.float32]
+    """(K, 4) face boxes x0 y0 x1 y1."""
+    landmarks: NDArray[np.float32]
+    """(K, 5, 2) eyes, nose, mouth corners."""
 
-    n_faces: int = field(default=0)  # distinct tracks
+    n_faces: int = field(default=0)
+    """Distinct tracks."""
 
     def __len__(self) -> int:
         return len(self.crops)

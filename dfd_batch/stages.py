@@ -3,38 +3,46 @@
 Each is a plain class: `__init__` loads, `__call__` takes a batch and gives a batch of the next
 schema, row for row. `Crop` is the one place where an object's fault becomes its outcome; `Judge`
 is the one place where report rows are made.
+
+The networks' libraries are imported where a stage is made: the driver, which only names the stages,
+starts without them, and each actor loads what its own stage needs.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
-import torch
+from numpy.typing import NDArray
 
 from dfd_batch import __version__
 from dfd_batch.checkpoint import Checkpoint
 from dfd_batch.decode.cell import Cell
-from dfd_batch.decode.fetch import Fetcher
-from dfd_batch.faces.cropper import FaceCropper, ObjectFaces
-from dfd_batch.features.cnn import Embedder
+from dfd_batch.decode.fetch import Fetched, Fetcher
 from dfd_batch.judge.decide import Evidence, decide
-from dfd_batch.judge.frames import Features, FrameJudge
-from dfd_batch.outcomes import MediaFault, Outcome
+from dfd_batch.outcomes import MediaFault, Outcome, UsageError
 from dfd_batch.reports.write import write_rows
 from dfd_batch.schema import CROPPED, EMBEDDED, REPORT, Clip, Decoded, FaceCrops, Probe
 from dfd_batch.settings import Settings
+from dfd_batch.watch import WRITTEN, StageWatch, here
 
-log = logging.getLogger("dfd_batch")
+if TYPE_CHECKING:
+    from dfd_batch.faces.cropper import ObjectFaces
+    from dfd_batch.judge.frames import Features
+
 MAX_MESSAGE = 300
 MAX_URI = 160  # of a message: the reason must fit in behind it
+CROP_WORK = ("duration_s", "bytes_read", "fetch_ms", "decode_ms", "face_ms", "n_frames_decoded")
+EMBED_WORK = ("embed_ms",)
+JUDGE_WORK = ("judge_ms", "n_frames_scored")
 Row = dict[str, Any]
 
 
@@ -47,7 +55,8 @@ class RunContext:
     run_id: str
     detector_id: str
     scan_date: date
-    checkpoint: Any  # ray.ObjectRef[Checkpoint], or the Checkpoint itself
+    checkpoint: Any
+    """`ray.ObjectRef[Checkpoint]`, or the Checkpoint itself."""
 
     def detector(self) -> Checkpoint:
         """Return the checkpoint, fetched once per process."""
@@ -61,23 +70,39 @@ def pick_device(settings: Settings) -> str:
     asked = settings.pools.device
     if asked != "auto":
         return asked
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Crop:
-    """Manifest rows to cropped rows: fetch, decode, find faces, track, crop."""
+    """Manifest rows to cropped rows: fetch, decode, find faces, track, crop.
 
-    def __init__(self, context: RunContext) -> None:
+    Args:
+        context: Of the run.
+        watch: Is shown every clip before its faces are looked for; must copy what it keeps.
+    """
+
+    def __init__(self, context: RunContext, watch: Callable[[Clip], None] | None = None) -> None:
+        self._cell = Cell(context.settings.limits)
+        self._cell.start()
+        import torch
+
+        from dfd_batch.faces.cropper import FaceCropper
+
         torch.set_num_threads(1)  # one process per core
+        self._watch = watch
+        self._told = StageWatch(context.run_id)
         settings = context.settings
         self._sampling = settings.sampling
         self._fetcher = Fetcher(settings.storage, settings.limits)
-        self._cell = Cell(settings.limits)
         self._cropper = FaceCropper(settings.faces, context.detector().card.preprocessing)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return `schema.CROPPED` rows; never raises for what an object holds."""
-        return pa.Table.from_pylist([self._row(r) for r in batch.to_pylist()], schema=CROPPED)
+        rows = pa.Table.from_pylist([self._row(r) for r in batch.to_pylist()], schema=CROPPED)
+        self._told.worked(rows, CROP_WORK)
+        return rows
 
     def _row(self, manifest: Row) -> Row:
         row: Row = {**manifest, "n_crops": 0, "crops": b""}
@@ -85,13 +110,14 @@ class Crop:
             row |= _crop_columns(self._look(manifest, row))
         except MediaFault as fault:
             row |= _fault(fault.outcome, fault.kind, _named(manifest["uri"], fault.message))
+            self._told.failed(row)
         except Exception as error:
             # Not foreseen, so loud in the log; but one strange object must not end the scan of a
             # million others. `crashed` is retryable, so a passing cause gets another attempt.
-            log.error("%s: %s", manifest["uri"], traceback.format_exc())
             row |= _fault(
                 Outcome.CRASHED, type(error).__name__, _named(manifest["uri"], str(error))
             )
+            self._told.crashed(row)
         return row
 
     def _look(self, manifest: Row, row: Row) -> FaceCrops:
@@ -99,15 +125,19 @@ class Crop:
         faces: ObjectFaces | None = None
         face_s = 0.0
         keys = ("uri", "etag", "version_id", "size_bytes")
-        with self._fetcher.fetch(*(manifest[key] for key in keys)) as fetched:
-            row |= {"bytes_read": fetched.bytes_read, "fetch_ms": fetched.fetch_ms}
-            for item in self._cell.decode(fetched.path, self._sampling, manifest["uri"]):
+        reading = self._fetcher.fetch(*(manifest[key] for key in keys), in_parts=True)
+        with reading as fetched, _fetch_columns(row, fetched):
+            for item in self._cell.decode(
+                fetched.path, self._sampling, manifest["uri"], fetched.load
+            ):
                 started = time.perf_counter()
                 match item:
                     case Probe():
                         row |= _probe_columns(item)
                         faces = self._cropper.start(item)
                     case Clip() if faces is not None:
+                        if self._watch is not None:
+                            self._watch(item)
                         faces.add(item)
                     case Decoded():
                         row |= _account_columns(item)
@@ -126,13 +156,28 @@ class Embed:
     """Cropped rows to embedded rows: the crops of a batch joined, through the CNN, split again."""
 
     def __init__(self, context: RunContext) -> None:
+        import torch
+
+        from dfd_batch.features.cnn import Embedder
+        from dfd_batch.features.motion import MotionEmbedder
+
+        self._told = StageWatch(context.run_id)
         device = pick_device(context.settings)
         if device == "cpu":
             torch.set_num_threads(1)
+        self._no_memory = torch.OutOfMemoryError
         checkpoint = context.detector()
         self._size = checkpoint.card.preprocessing.crop_size
         self._embedder = Embedder(
-            checkpoint, device, context.settings.pools.embed_micro_batch_frames
+            checkpoint,
+            device,
+            context.settings.pools.embed_micro_batch_frames,
+            context.settings.features.views,
+        )
+        self._motion = (
+            MotionEmbedder(checkpoint, device, context.settings.pools.embed_micro_batch_frames)
+            if checkpoint.card.architecture.motion
+            else None
         )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -146,7 +191,14 @@ class Embed:
         ]
         started = time.perf_counter()
         joined = np.concatenate(crops) if crops else np.empty((0, *shape[1:]), np.uint8)
-        vectors, logits = self._embedder(joined)
+        out_of_memory = False
+        try:
+            vectors, logits = self._embedder(joined, counts)
+            if self._motion is not None:
+                vectors = np.concatenate([vectors, self._motion(joined, _runs(batch, counts))], 1)
+        except self._no_memory:  # not even one crop fits beside what else is on the device
+            vectors, logits = np.empty((0, 0), np.float16), np.empty(0, np.float32)
+            out_of_memory = True
         per_crop_ms = 1000 * (time.perf_counter() - started) / max(1, len(joined))
         ends = np.cumsum(counts)
         rows = batch.drop_columns(["crops"]).to_pylist()
@@ -155,18 +207,29 @@ class Embed:
             row["features"] = vectors[part].tobytes()
             row["frame_logit"] = logits[part].tolist()
             row["embed_ms"] = per_crop_ms * int(n)
-        return pa.Table.from_pylist(rows, schema=EMBEDDED)
+            if n and out_of_memory:
+                message = _named(row["uri"], "the network's device has no memory left.")
+                row.update(_fault(Outcome.CRASHED, "out_of_memory", message))
+                self._told.failed(row)
+        embedded = pa.Table.from_pylist(rows, schema=EMBEDDED)
+        self._told.worked(embedded, EMBED_WORK)
+        return embedded
 
 
 class Judge:
     """Embedded rows to report rows: the only place where these are made, failed ones too."""
 
     def __init__(self, context: RunContext) -> None:
+        self._told = StageWatch(context.run_id)
+        import torch
+
+        from dfd_batch.judge.frames import FrameJudge
+
         torch.set_num_threads(1)
         checkpoint = context.detector()
         self._card = checkpoint.card
         feature_dim = int(checkpoint.weights["encoder.head.weight"].shape[1])
-        self._feature_dim = feature_dim
+        self._feature_dim = feature_dim + self._card.architecture.motion
         # a clip takes a millisecond on a CPU: no GPU is taken from the encoder for it
         self._judge = FrameJudge(checkpoint, "cpu", feature_dim)
         self._provenance = {
@@ -182,21 +245,32 @@ class Judge:
         rows = batch.to_pylist()
         started = time.perf_counter()
         for row in rows:
-            if row["outcome"] is None and not self._is_finite(row):
-                message = f"{row['uri']}: the network gave numbers that are not finite."
-                row.update(_fault(Outcome.CRASHED, "not_finite", message))
+            if row["outcome"] is None and not (row["n_crops"] and self._is_finite(row)):
+                self._spoilt(row)
         judged = [row for row in rows if row["outcome"] is None]
         logits = self._judge([self._features(row) for row in judged])
         for row, own in zip(judged, logits, strict=True):
-            row.update(outcome=Outcome.SCORED.value, **decide(_evidence(row, own), self._card))
+            if np.isfinite(own).all():
+                row.update(outcome=Outcome.SCORED.value, **decide(_evidence(row, own), self._card))
+            else:  # finite features may still overflow the temporal head
+                self._spoilt(row)
         judge_ms = 1000 * (time.perf_counter() - started) / max(1, len(judged))
         for row in rows:
             row.update(self._provenance, scanned_at=datetime.now(UTC))
             row["judge_ms"] = judge_ms if row["outcome"] == Outcome.SCORED else 0.0
-        report = [{name: row.get(name) for name in REPORT.names} for row in rows]
-        return pa.Table.from_pylist(report, schema=REPORT)
+        columns = [{name: row.get(name) for name in REPORT.names} for row in rows]
+        report = pa.Table.from_pylist(columns, schema=REPORT)
+        self._told.worked(report, JUDGE_WORK)
+        return report
+
+    def _spoilt(self, row: Row) -> None:
+        message = _named(row["uri"], "the network gave no numbers, or some that are not finite.")
+        row.update(_fault(Outcome.CRASHED, "not_finite", message))
+        self._told.failed(row)
 
     def _features(self, row: Row) -> Features:
+        from dfd_batch.judge.frames import Features
+
         return Features(
             media=row["media"],
             vectors=np.frombuffer(row["features"], np.float16).reshape(-1, self._feature_dim),
@@ -223,11 +297,21 @@ class Report:
         self._judge = Judge(context)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the (media_id, outcome, verdict) of rows that are now safely written."""
+        """Return what the driver counts of rows that are now safely written (`watch.WRITTEN`).
+
+        Where they cannot be, `unwritten` says why: an exception would reach the driver as Ray's
+        traceback, without the cause.
+        """
         own = self._context
         rows = self._judge(batch)
-        write_rows(rows, own.out, own.scan_date, own.run_id, own.settings.storage)
-        return rows.select(["media_id", "outcome", "verdict"])
+        reason: str | None = None
+        try:
+            write_rows(rows, own.out, own.scan_date, own.run_id, own.settings.storage)
+        except UsageError as error:
+            reason = str(error)
+        nodes = pc.fill_null(batch.column("node"), here())
+        told = rows.append_column("node", nodes).select(WRITTEN)
+        return told.append_column("unwritten", pa.array([reason] * len(rows), pa.string()))
 
 
 def _fault(outcome: Outcome, kind: str, message: str) -> Row:
@@ -235,6 +319,7 @@ def _fault(outcome: Outcome, kind: str, message: str) -> Row:
         "outcome": outcome.value,
         "error_kind": kind,
         "error_message": message[:MAX_MESSAGE],
+        "node": here(),
         "n_crops": 0,
         "crops": b"",
     }
@@ -247,6 +332,15 @@ def _named(uri: str, message: str) -> str:
     return f"{shown}: {told}"
 
 
+@contextmanager
+def _fetch_columns(row: Row, fetched: Fetched) -> Iterator[None]:
+    """Note what was read once it is known, also where reading or decoding ends in a fault."""
+    try:
+        yield
+    finally:
+        row |= {"bytes_read": fetched.bytes_read, "fetch_ms": fetched.fetch_ms}
+
+
 def _probe_columns(probe: Probe) -> Row:
     names = ("media", "container", "codec", "duration_s", "fps", "width", "height")
     return {name: getattr(probe, name) for name in (*names, "rotation", "has_audio")}
@@ -255,6 +349,14 @@ def _probe_columns(probe: Probe) -> Row:
 def _account_columns(decoded: Decoded) -> Row:
     names = ("n_clips", "n_frames_decoded", "n_frames_used", "n_frames_repeated")
     return {name: getattr(decoded, name) for name in (*names, "truncated", "decode_ms")}
+
+
+def _runs(batch: pa.Table, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (K, 3) the object, track and clip of every crop of a batch."""
+    objects = np.repeat(np.arange(len(counts)), counts)
+    lists = [batch.column(name).to_pylist() for name in ("crop_track", "crop_clip")]
+    columns = [[v for own in column for v in own or ()] for column in lists]
+    return np.stack([objects, *(np.array(column, np.int64) for column in columns)], 1)
 
 
 def _crop_columns(found: FaceCrops) -> Row:
