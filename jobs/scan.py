@@ -6,7 +6,7 @@ package must be installed on the cluster. Ends with the exit code of the scan.
 
 import sys
 
-from dfd_batch.cli import app
+from dfd_batch.cli import main
 
 if __name__ == "__main__":
-    app(["scan", *sys.argv[1:]], prog_name="scan.py")
+    main(["scan", *sys.argv[1:]], "scan.py")

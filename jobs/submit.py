@@ -19,6 +19,8 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 POLL_S = 2.0
+STARTS_WITHIN_S = 120.0
+"""A cluster that has just come up takes jobs only after its agents have come up too."""
 
 
 def main() -> int:
@@ -47,16 +49,24 @@ def main() -> int:
         print(f"No Ray cluster takes jobs at {own.address or 'the default address'}: {first_line}")
         return 2
     job = f"dfd-{plan['digest']}-{hashlib.sha256(own.out.encode()).hexdigest()[:8]}"
-    submit(client, job, shlex.join(["python", "scan.py", *scan]))
+    until = time.monotonic() + STARTS_WITHIN_S
+    while refused := submit(client, job, shlex.join(["python", "scan.py", *scan])):
+        if time.monotonic() > until:
+            print(f"The Ray cluster does not take the job: {refused}")
+            return 2
+        time.sleep(POLL_S)
     return 0 if own.no_wait else wait(client, job)
 
 
-def submit(client: JobSubmissionClient, job: str, entrypoint: str) -> None:
-    """Submit a job unless one of its id runs or has succeeded; one that failed is replaced."""
+def submit(client: JobSubmissionClient, job: str, entrypoint: str) -> str | None:
+    """Submit a job unless one of its id runs or has succeeded; one that failed is replaced.
+
+    Returns why the cluster does not take it just now; None where it has it.
+    """
     known = {info.submission_id: info.status for info in client.list_jobs()}
     if job in known and known[job] not in {JobStatus.FAILED, JobStatus.STOPPED}:
         print(f"{job} was submitted before: {known[job].value}.")
-        return
+        return None
     if job in known:
         client.delete_job(job)
     here = str(Path(__file__).resolve().parent)
@@ -65,10 +75,12 @@ def submit(client: JobSubmissionClient, job: str, entrypoint: str) -> None:
             entrypoint=entrypoint, submission_id=job, runtime_env={"working_dir": here}
         )
         print(f"{job} submitted: {entrypoint}")
-    except RuntimeError as error:  # another submitter was a moment faster
+    except RuntimeError as error:
         if "already" not in str(error):
-            raise
+            return str(error).splitlines()[0]
+        # another submitter was a moment faster
         print(f"{job} was submitted by someone else just now.")
+    return None
 
 
 def wait(client: JobSubmissionClient, job: str) -> int:

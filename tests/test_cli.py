@@ -235,9 +235,11 @@ def test_summary_as_json_counts_what_lies_on_storage(out: Path) -> None:
     account = json.loads(dfd("summary", "20260504", "--out", out, "--json").stdout)
     assert account["run_id"] == RUN_ID
     assert account["outcomes"] == {"scored": 2, "unreadable": 1}
-    assert account["media_s"] == 10.0
-    assert account["bytes_read"] == 3000
-    assert account["step_s"]["decode_ms"] == 0.75
+    assert account["work"]["media_s"] == 10.0
+    assert account["work"]["bytes_read"] == 3000
+    assert account["work"]["step_s"]["decode"] == 0.75
+    (cause,) = account["work"]["failures"]
+    assert (cause["error_kind"], cause["n_objects"]) == ("InvalidDataError", 1)
     assert account["finished"] and account["reconciled"]
 
 

@@ -89,7 +89,7 @@ def _detector(name: str, settings: Settings) -> dict[str, Any]:
         "version": card.version,
         "provisional": card.provisional,
         "description": card.description,
-        "detector_id": checkpoints.detector_id(card, settings.sampling, settings.faces),
+        "detector_id": checkpoints.detector_id(card, *settings.judging),
         "weights_sha256": card.weights_sha256,
         "architecture": card.architecture.model_dump(mode="json"),
         "thresholds": card.thresholds.model_dump(mode="json"),

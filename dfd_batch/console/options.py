@@ -26,6 +26,14 @@ Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings (else ./dfd.toml).")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+SinceLast = Annotated[
+    bool,
+    typer.Option(
+        "--since-last",
+        help="Leave out what is unchanged since the last complete scan, by time.",
+        rich_help_panel=WHICH,
+    ),
+]
 Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="At most N objects.", rich_help_panel=WHICH),
@@ -79,6 +87,14 @@ EmbedActors = Annotated[
     int | None,
     typer.Option("--embed-actors", help="Processes that run the CNN.", rich_help_panel=HOW),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        help="Serve the run's numbers to Prometheus at this port of 127.0.0.1.",
+        rich_help_panel=HOW,
+    ),
+]
 Device = Annotated[
     str | None, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=HOW)
 ]
@@ -104,6 +120,7 @@ FLAGS: dict[str, tuple[str, str, Callable[[Any, str], Any]]] = {
     "crop_actors": ("pools", "crop_actors", _as_given),
     "embed_actors": ("pools", "embed_actors", _as_given),
     "device": ("pools", "device", _as_given),
+    "metrics_port": ("watch", "metrics_port", _as_given),
 }
 
 

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dfd_batch.console.scan import places, plan_line, say
+from dfd_batch.console.scan import places, plan_line, say, since_of
+from dfd_batch.console.screen import screen
 from dfd_batch.console.text import below, size, to_json
 from dfd_batch.settings import Settings
 
@@ -21,15 +21,21 @@ MAX_PREFIXES = 12
 
 
 def run(
-    source: str | None, out: str | None, settings: Settings, limit: int | None, as_json: bool
+    source: str | None,
+    out: str | None,
+    settings: Settings,
+    limit: int | None,
+    as_json: bool,
+    since_last: bool = False,
 ) -> None:
     """Print the plan of a scan; starts nothing."""
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
     source, out = places(source, out, console)
     from dfd_batch import pipeline
     from dfd_batch.storage import is_s3, local_path, local_uri
 
-    plan = pipeline.make_plan(source, out, settings, limit)
+    since = since_of(source, out, settings, console) if since_last else None
+    plan = pipeline.make_plan(source, out, settings, limit, since)
     prefix = source if is_s3(source) else local_uri(local_path(source))
     account = summarise(plan, prefix)
     if as_json:
@@ -64,6 +70,7 @@ def summarise(plan: Plan, prefix: str) -> dict[str, Any]:
         "n_new": plan.n_new,
         "n_retry": plan.n_retry,
         "n_exhausted": plan.n_exhausted,
+        "n_older": plan.n_older,
         "bytes_planned": plan.bytes_planned,
         "kinds": _groups(kinds, kind_bytes, len(kinds)),
         "prefixes": _groups(folders, folder_bytes, MAX_PREFIXES),

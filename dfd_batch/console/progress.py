@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, RenderableType
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from dfd_batch import pipeline
 
 PLAIN_EVERY_S = 5.0
+SELDOM_S = 60.0
+WIDE = 120
+"""Columns of what is printed where there is no terminal to ask: logs are not wrapped at 80."""
 
 
 class Listener(Protocol):
@@ -37,7 +42,8 @@ class Listener(Protocol):
 def watching(console: Console) -> Iterator[Listener]:
     """Yield the listener that suits the console; what it shows is gone or final at the end."""
     if not console.is_terminal:
-        yield PlainLines(console)
+        with PlainLines(console) as lines:
+            yield lines
         return
     bar = LiveBar(console)
     with bar:
@@ -45,19 +51,54 @@ def watching(console: Console) -> Iterator[Listener]:
 
 
 class PlainLines:
-    """Prints a line when the last one is some seconds old, and one at the end."""
+    """Prints a line every few seconds at first, once a minute later, news or not, and at the end.
 
-    def __init__(self, console: Console) -> None:
+    A log that is read afterwards stays short, and one that is followed shows that work goes on.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._told_at_s = float("-inf")
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: pipeline.Progress | None = None
+        self._heard_at_s = self._told_at_s = float("-inf")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> PlainLines:
+        """Begin to tell of work that goes on without news."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Tell no more."""
+        self._over.set()
+        self._thread.join()
 
     def __call__(self, progress: pipeline.Progress) -> None:
         """Print the progress unless that was done just now."""
-        now_s = time.monotonic()
-        finished = progress.n_done >= progress.n_total
-        if finished or now_s - self._told_at_s >= PLAIN_EVERY_S:
-            self._told_at_s = now_s
-            self._console.print(line(progress), markup=False, highlight=False, soft_wrap=True)
+        with self._lock:
+            now_s = self._heard_at_s = self._clock()
+            self._last = progress
+            every_s = min(SELDOM_S, max(PLAIN_EVERY_S, progress.elapsed_s / 20))
+            if not progress.n_left or now_s - self._told_at_s >= every_s:
+                self._tell(progress, now_s)
+
+    def beat(self) -> None:
+        """Print the last progress as of now, where nothing was printed for long."""
+        with self._lock:
+            now_s = self._clock()
+            if self._last is not None and now_s - self._told_at_s >= SELDOM_S:
+                elapsed_s = self._last.elapsed_s + now_s - self._heard_at_s
+                self._tell(replace(self._last, elapsed_s=elapsed_s), now_s)
+
+    def _beat(self) -> None:
+        while not self._over.wait(PLAIN_EVERY_S):
+            self.beat()
+
+    def _tell(self, progress: pipeline.Progress, now_s: float) -> None:
+        self._told_at_s = now_s
+        self._console.print(line(progress), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveBar(Progress):
@@ -94,10 +135,8 @@ def line(progress: pipeline.Progress) -> str:
     told = f"{duration(progress.elapsed_s)}: {progress.n_done:,} of {progress.n_total:,}"
     if not progress.n_done:
         return told
-    rate = _rate(progress)
-    left = progress.n_total - progress.n_done
-    to_go = f", {duration(left / rate)} to go" if left and rate else ""
-    return f"{told}, {rate:.2g}/s{to_go}; {counts(progress.outcomes)}"
+    to_go = f", {duration(progress.eta_s)} to go" if progress.n_left and progress.eta_s else ""
+    return f"{told}, {_rate(progress):.2g}/s{to_go}; {counts(progress.outcomes)}"
 
 
 def _rate(progress: pipeline.Progress) -> float:

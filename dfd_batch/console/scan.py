@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +13,23 @@ import pyarrow.compute as pc
 import typer
 from rich.console import Console
 
+from dfd_batch import storage as stores
 from dfd_batch.console import tables
+from dfd_batch.console.account import failures, lines, next_steps, reconciliation
 from dfd_batch.console.answer import FAILED, OK
-from dfd_batch.console.progress import watching
-from dfd_batch.console.text import counts, duration, printable, size, to_json
+from dfd_batch.console.progress import WIDE, watching
+from dfd_batch.console.screen import screen
+from dfd_batch.console.text import printable, size, to_json
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import read
 from dfd_batch.reports.write import reports_uri
+from dfd_batch.runs import FAILURES_FILE
 from dfd_batch.settings import Settings
 
 if TYPE_CHECKING:
     from dfd_batch.catalog.plan import Plan
     from dfd_batch.runs import RunResult
+    from dfd_batch.since import Since
 
 DEMO = Path("dfd-demo")
 
@@ -50,28 +57,47 @@ def run(
     address: str | None,
     limit: int | None,
     as_json: bool,
+    since_last: bool = False,
 ) -> int:
     """Scan, print what came of it, and return the exit code."""
     # With --json, stdout carries the document alone.
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
+    if not console.is_terminal:
+        console.width = WIDE
     source, out = places(source, out, console)
     from dfd_batch import pipeline
 
-    with watching(console) as listener:
+    # Ray tells of lost processes on stdout, whatever it is asked
+    quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with quiet, watching(console) as listener:
         result = pipeline.scan(
             source,
             out,
             settings,
             address=address,
             limit=limit,
+            since=since_of(source, out, settings, console) if since_last else None,
             on_plan=lambda plan: say(console, plan_line(plan)),
             on_progress=listener,
         )
     if as_json:
         typer.echo(to_json({**asdict(result), "reconciled": result.reconciled}))
-    else:
+    elif result.stopped is None:
         _tell(console, result, source, out, settings)
-    return OK if result.reconciled else FAILED
+    if result.stopped is not None:
+        again = "Nothing that is written is lost; run the same command again to go on."
+        typer.echo(f"dfd: Stopped. {printable(result.stopped)} {again}", err=True)
+    return OK if result.reconciled and result.stopped is None else FAILED
+
+
+def since_of(source: str, out: str, settings: Settings, console: Console) -> Since | None:
+    """Return what --since-last goes by, and say so where there is nothing to go by."""
+    from dfd_batch.since import last_complete
+
+    since = last_complete(source, out, settings)
+    if since is None:
+        say(console, "No complete scan of this kind before: everything is compared.")
+    return since
 
 
 def plan_line(plan: Plan) -> str:
@@ -80,22 +106,13 @@ def plan_line(plan: Plan) -> str:
     told = f"{plan.n_listed:,} objects listed, {plan.n_done:,} done before, {n_planned:,} to scan"
     again = f", {plan.n_retry:,} of them again" if plan.n_retry else ""
     given_up = f"; {plan.n_exhausted:,} given up" if plan.n_exhausted else ""
-    return f"{told} ({size(plan.bytes_planned)}){again}{given_up}"
+    older = f"; {plan.n_older:,} more are unchanged since the last scan" if plan.n_older else ""
+    return f"{told} ({size(plan.bytes_planned)}){again}{given_up}{older}"
 
 
 def say(console: Console, text: str) -> None:
     """Print a line as it is: no markup, no wrapping, no colours by guess."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def reconciliation(n_manifest: int, n_reported: int, n_distinct: int) -> str:
-    """Return the line that says whether every object of the manifest has exactly one row."""
-    if n_manifest == n_reported == n_distinct:
-        return f"manifest {n_manifest:,} == report {n_reported:,}"
-    return (
-        f"manifest {n_manifest:,} != report {n_reported:,} ({n_distinct:,} distinct): objects lack "
-        "their row or have more than one; scan again to judge those that lack it"
-    )
 
 
 def _tell(console: Console, result: RunResult, source: str, out: str, settings: Settings) -> None:
@@ -104,12 +121,15 @@ def _tell(console: Console, result: RunResult, source: str, out: str, settings: 
         console.print(tables.verdict_table(rows, _prefix(source), title))
         console.print()
     if result.n_manifest:
-        rate = result.n_reported / result.elapsed_s if result.elapsed_s else 0.0
-        say(console, f"outcomes  {counts(result.outcomes)}")
-        say(console, f"verdicts  {counts(result.verdicts)}")
-        say(console, f"time      {duration(result.elapsed_s)}, {rate:.2g} objects/s")
+        for line in lines(asdict(result)):
+            say(console, line)
+    if result.work.failures:
+        console.print(failures(list(result.work.failures)))
+        say(console, f"failures  {printable(stores.join(result.run_uri, FAILURES_FILE))}")
     say(console, f"reports   {printable(reports_uri(out))}")
     say(console, f"run       {printable(result.run_uri)}")
+    for line in next_steps(result.outcomes, result.verdicts, out):
+        say(console, line)
     say(console, reconciliation(result.n_manifest, result.n_reported, result.n_distinct))
 
 

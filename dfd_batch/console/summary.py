@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from dfd_batch import storage as stores
-from dfd_batch.console.scan import reconciliation, say
-from dfd_batch.console.text import counts, duration, printable, size, to_json
+from dfd_batch.console.account import failures, lines, next_steps, reconciliation
+from dfd_batch.console.scan import say
+from dfd_batch.console.screen import screen
+from dfd_batch.console.text import printable, to_json
+from dfd_batch.failures import Failures
 from dfd_batch.reports import read
 from dfd_batch.reports.write import reports_uri
 from dfd_batch.settings import Settings, Storage
 
-STEPS = ("fetch_ms", "decode_ms", "face_ms", "embed_ms", "judge_ms")
-COLUMNS = [
-    "media_id",
-    "uri",
-    "outcome",
-    "verdict",
-    "error_kind",
-    "error_message",
-    "duration_s",
-    "bytes_read",
-    *STEPS,
-]
+STEPS = ("fetch", "decode", "face", "embed", "judge")
+WORK = ("bytes_read", "n_frames_decoded", "n_frames_scored")
+MS = tuple(f"{step}_ms" for step in STEPS)
+FAILURE = ("uri", "outcome", "error_kind", "error_message", "attempt")
+COLUMNS = ["media_id", "verdict", "duration_s", *FAILURE, *WORK, *MS]
 MAX_CAUSES = 10
 
 
@@ -41,18 +33,14 @@ def run(run_id: str | None, out: str, settings: Settings, as_json: bool) -> None
     if as_json:
         typer.echo(to_json(account))
         return
-    console = Console()
+    console = screen()
     say(console, f"run       {account['run_id']} of {printable(account.get('source', '?'))}")
-    say(console, f"outcomes  {counts(account['outcomes'])}")
-    say(console, f"verdicts  {counts(account['verdicts'])}")
-    say(console, f"looked at {duration(account['media_s'])} of video")
-    if account["finished"]:
-        rate = account["n_reported"] / account["elapsed_s"] if account["elapsed_s"] else 0.0
-        say(console, f"time      {duration(account['elapsed_s'])}, {rate:.2g} objects/s")
-    steps = [f"{name.removesuffix('_ms')} {duration(s)}" for name, s in account["step_s"].items()]
-    say(console, f"work      {', '.join(steps)}; {size(account['bytes_read'])} read")
-    if account["failures"]:
-        console.print(_failures(account["failures"]))
+    for line in lines(account):
+        say(console, line)
+    if account["work"]["failures"]:
+        console.print(failures(account["work"]["failures"]))
+    for line in next_steps(account["outcomes"], account["verdicts"], out):
+        say(console, line)
     told = reconciliation(account["n_manifest"], account["n_reported"], account["n_distinct"])
     say(console, told if account["finished"] else f"not finished (cut short or running): {told}")
 
@@ -72,10 +60,13 @@ def summarise(run_id: str | None, out: str, storage: Storage) -> dict[str, Any]:
         "n_distinct": len(pc.unique(rows.column("media_id"))),
         "outcomes": _count(rows, "outcome"),
         "verdicts": _count(rows, "verdict"),
-        "media_s": pc.sum(rows.column("duration_s")).as_py() or 0.0,
-        "bytes_read": pc.sum(rows.column("bytes_read")).as_py() or 0,
-        "step_s": {step: (pc.sum(rows.column(step)).as_py() or 0.0) / 1000 for step in STEPS},
-        "failures": _causes(rows),
+        "elapsed_s": account.get("elapsed_s"),
+        "work": {
+            "step_s": {step: round(_sum(rows, f"{step}_ms") / 1000, 3) for step in STEPS},
+            "media_s": round(_sum(rows, "duration_s"), 3),
+            **{name: int(_sum(rows, name)) for name in WORK},
+            "failures": _causes(account["run_id"], rows),
+        },
     }
 
 
@@ -90,41 +81,14 @@ def _count(rows: pa.Table, column: str) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in pairs}
 
 
-def _causes(rows: pa.Table) -> list[dict[str, Any]]:
-    """Return the most common causes of rows without a verdict, with an example of each."""
-    failed = rows.filter(pc.field("outcome") != "scored")
-    names = ["outcome", "error_kind", "uri", "error_message"]
-    seen: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], tuple[str, str]] = {}
-    for outcome, kind, uri, message in zip(*(failed[n].to_pylist() for n in names), strict=True):
-        key = (outcome, kind or "")
-        seen[key] += 1
-        examples.setdefault(key, (uri, message or ""))
-    return [
-        {
-            "outcome": key[0],
-            "error_kind": key[1],
-            "n_objects": n,
-            "example": examples[key][0],
-            "message": examples[key][1],
-        }
-        for key, n in seen.most_common(MAX_CAUSES)
-    ]
+def _sum(rows: pa.Table, column: str) -> float:
+    return float(pc.sum(rows.column(column)).as_py() or 0)
 
 
-def _failures(causes: list[dict[str, Any]]) -> Table:
-    table = Table(title="Without a verdict", title_justify="left", box=None, pad_edge=False)
-    table.add_column("outcome")
-    table.add_column("cause")
-    table.add_column("objects", justify="right")
-    table.add_column("for example", overflow="fold")
-    for cause in causes:
-        name = cause["example"].rsplit("/", 1)[-1]
-        message = f": {cause['message']}" if cause["message"] else ""
-        table.add_row(
-            cause["outcome"],
-            Text(printable(cause["error_kind"])),
-            f"{cause['n_objects']:,}",
-            Text(printable(name + message)),
-        )
-    return table
+def _causes(run_id: str, rows: pa.Table) -> list[dict[str, Any]]:
+    """Return the most common kinds of failure, with an example of each."""
+    seen = Failures(run_id)
+    for batch in rows.filter(pc.field("outcome") != "scored").select(FAILURE).to_batches():
+        for row in batch.to_pylist():
+            seen.note(row)
+    return seen.causes(MAX_CAUSES)

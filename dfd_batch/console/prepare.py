@@ -1,0 +1,137 @@
+"""`dfd prepare`: a data set or a folder to a pool of faces that training reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dfd_batch.console.progress import watching
+from dfd_batch.console.scan import say
+from dfd_batch.console.text import counts, printable
+from dfd_batch.outcomes import UsageError
+from dfd_batch.settings import Coverage, Settings
+from dfd_batch.storage import is_s3
+from dfd_batch.training.sources.sample import Found, Sample
+
+BUNDLE = "bundle"
+BUNDLE_MARKS = ("faces.csv", "clips.csv", "labelled")
+
+
+def sampled(settings: Settings, clips: int, frames: int) -> Settings:
+    """Return settings that take so many clips of so many frames of each video."""
+    given = {"coverage": Coverage.QUICK, "quick_clips": clips, "frames_per_clip": frames}
+    sampling = settings.sampling.model_copy(update=given)
+    return settings.model_copy(update={"sampling": sampling})
+
+
+def run(
+    source: str,
+    layout: str | None,
+    work: Path,
+    name: str | None,
+    limit: int | None,
+    landmarks: Path | None,
+    licence: str,
+    settings: Settings,
+    address: str | None,
+) -> None:
+    """Prepare a pool and print what was expected, found and made of it."""
+    from dfd_batch.checkpoint import load_card
+
+    console = Console()
+    preprocessing = load_card(settings.checkpoint).preprocessing
+    if layout == BUNDLE or (layout is None and _is_bundle(source)):
+        _bundle(Path(source), work, name, preprocessing.margin, console)
+        return
+    samples, chosen = _samples(source, layout, licence, limit, settings, console)
+    from dfd_batch import pipeline
+    from dfd_batch.training.ingest import ingest
+
+    began = time.monotonic()
+    with watching(console) as listener:
+
+        def told(n_total: int, n_done: int, outcomes: Mapping[str, int]) -> None:
+            elapsed_s = time.monotonic() - began
+            listener(pipeline.Progress(n_total, n_done, dict(outcomes), {}, elapsed_s))
+
+        made = ingest(
+            samples,
+            work,
+            name or chosen,
+            preprocessing,
+            settings,
+            landmarks=landmarks,
+            address=address,
+            on_progress=told,
+        )
+    say(console, f"samples   {counts(made.outcomes)}")
+    say(console, f"pool      {printable(str(made.directory))}: {made.n_faces:,} faces")
+
+
+def _samples(
+    source: str,
+    layout: str | None,
+    licence: str,
+    limit: int | None,
+    settings: Settings,
+    console: Console,
+) -> tuple[list[Sample], str]:
+    """Return the samples to prepare, and a name for their pool; prints the account.
+
+    The test split stays out of pools, so that no choice of a training run can see it.
+    """
+    from dataclasses import replace
+
+    from dfd_batch.training import sources, splits
+    from dfd_batch.training.prepare import SOURCES
+
+    chosen = layout or sources.detect(source, settings.storage)
+    contents = sources.read(source, chosen, settings.storage)
+    console.print(found_table(contents.found, f"{chosen} in {printable(source)}"))
+    samples, n_left_out = splits.assign(contents.samples)
+    if licence:
+        samples = [replace(sample, licence=licence) for sample in samples]
+    for split in ("train", "val", "test"):
+        labels = [sample.label for sample in samples if sample.split == split]
+        n_fake = sum(labels)
+        kept = "" if split != "test" or not labels else "; not prepared, `dfd evaluate` scans them"
+        say(console, f"{split:9} {len(labels) - n_fake:,} genuine, {n_fake:,} manipulated{kept}")
+    if n_left_out:
+        say(console, f"left out  {n_left_out:,} that link groups of two splits")
+    samples = splits.some([sample for sample in samples if sample.split != "test"], limit)
+    return samples, f"{chosen}-media" if chosen in SOURCES else chosen
+
+
+def found_table(found: tuple[Found, ...], title: str) -> Table:
+    """Return the table of what a data set should hold and what is there."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("what", overflow="fold")
+    for column in ("expected", "found", "missing"):
+        table.add_column(column, justify="right")
+    table.add_column("notes", overflow="fold")
+    for line in found:
+        expected = "" if line.expected is None else f"{line.expected:,}"
+        missing = f"{line.missing:,}" if line.missing else ""
+        table.add_row(
+            printable(line.what), expected, f"{line.found:,}", missing, printable(line.notes)
+        )
+    return table
+
+
+def _is_bundle(source: str) -> bool:
+    return not is_s3(source) and all((Path(source) / mark).exists() for mark in BUNDLE_MARKS)
+
+
+def _bundle(data: Path, work: Path, name: str | None, margin: float, console: Console) -> None:
+    from dfd_batch.training.prepare import SOURCES, prepare
+
+    if not _is_bundle(str(data)):
+        raise UsageError(f"{data} holds no bundle: there is no {' or '.join(BUNDLE_MARKS)}.")
+    if name is not None and name not in SOURCES:
+        raise UsageError(f"--name {name!r} is no pool of a bundle; those are {', '.join(SOURCES)}.")
+    for pool, n_faces in prepare(data, work, margin, (name,) if name else ()).items():
+        say(console, f"{pool:12} {n_faces:,} faces")

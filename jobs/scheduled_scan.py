@@ -1,0 +1,12 @@
+"""`dfd tick` as a Ray job: `ray job submit -- python jobs/scheduled_scan.py tick.toml`.
+
+Takes the file and the flags of `dfd tick`; the cluster is the one that runs the job
+(`RAY_ADDRESS`). The package must be installed on the cluster. Ends with the exit code of the tick.
+"""
+
+import sys
+
+from dfd_batch.cli import app
+
+if __name__ == "__main__":
+    app(["tick", *sys.argv[1:]], prog_name="scheduled_scan.py")
