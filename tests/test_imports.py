@@ -1,6 +1,8 @@
 """The import rule of the layout: one direction, heavy libraries only where they belong."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "dfd_batch"
 ORDER = [
     {"outcomes", "schema"},
     {"settings"},
-    {"checkpoint", "storage"},
+    {"checkpoint", "storage", "inference"},
     {"catalog", "decode", "faces", "features", "judge", "reports"},
-    {"runs", "training"},
-    {"stages", "resources"},
-    {"pipeline"},
-    {"demo", "console", "cli"},
+    {"runs", "since", "metrics", "meters", "failures", "watch"},
+    {"stages", "resources", "batches"},
+    {"training"},
+    {"pipeline", "verify", "evaluation"},
+    {"demo", "site", "schedule", "benchmark", "console", "cli"},
 ]
 LEVEL = {name: i for i, names in enumerate(ORDER) for name in names}
 STAGES = ORDER[3]
 MAY = {("catalog", "reports")}  # the ledger is the report table
-RAY = {"pipeline", "stages", "resources", "training"}
-TORCH = {"faces", "features", "judge", "training", "stages"}
+RAY = {"pipeline", "stages", "resources", "training", "meters", "watch", "benchmark"}
+TORCH = {"inference", "faces", "features", "judge", "training", "stages", "benchmark"}
 # console/info reports versions of both, behind the CLI
 VERSIONS = {"console"}
 
@@ -64,3 +67,12 @@ def test_imports_go_one_way(path):
 
 def test_every_module_has_a_place_in_the_order():
     assert {place(p) for p in modules()} - set(LEVEL) <= {"__init__"}
+
+
+def test_a_scans_driver_loads_no_network_library():
+    seen = (
+        "import sys, dfd_batch.pipeline\n"
+        "print([n for n in ('torch', 'timm', 'openvino', 'cv2', 'scipy') if n in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -35,6 +35,19 @@ def test_its_commands_and_flags_exist():
             assert flag in told.output
 
 
+def test_the_tests_that_hold_its_promises_are_there():
+    root = Path(__file__).parent.parent
+    table = README.partition("## What we promise")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    for promise, held_by in rows[1:]:
+        named = re.findall(r"`(tests/[\w/.]+)`", held_by)
+        assert named, promise
+        for name in named:
+            path = root / name
+            found = [path] if path.is_file() else list(path.glob("test_*.py"))
+            assert any("def test_" in file.read_text() for file in found), name
+
+
 def test_it_names_every_outcome_and_verdict():
     for word in (*Outcome, *Verdict):
         assert f"`{word}`" in README

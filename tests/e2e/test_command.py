@@ -94,6 +94,35 @@ def test_a_killed_scan_goes_on_where_it_was(archive, detector, tmp_path):
     assert len(ids) == len(set(ids)) == 24
 
 
+def test_a_folder_that_cannot_be_written_any_more_costs_no_verdict(archive, detector, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    picture = (archive / "images" / "swapped.jpg").read_bytes()
+    for i in range(24):
+        (many / f"{i:02}.jpg").write_bytes(picture + bytes([i]))
+    out = tmp_path / "out"
+    scan = command("scan", many, "--out", out, "--checkpoint", detector, "--json")
+    started = subprocess.Popen(scan, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("reports/*/*.parquet")):
+        assert started.poll() is None
+        time.sleep(0.02)
+    (out / "reports").rename(tmp_path / "away")
+    (out / "reports").write_bytes(b"")  # root may write whatever the mode says, but not this
+    _, said = started.communicate(timeout=240)
+    assert started.returncode != 0
+    assert "Traceback" not in said and f"{out}/reports" in said and "again" in said, said
+
+    (out / "reports").unlink()
+    (tmp_path / "away").rename(out / "reports")
+    n_held = ds.dataset(out / "reports", format="parquet").to_table().num_rows
+    assert 0 < n_held < 24
+    done = subprocess.run(scan, check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["plan"]["n_done"] == n_held
+    ids = ds.dataset(out / "reports", format="parquet").to_table()["media_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == 24
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

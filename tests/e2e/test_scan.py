@@ -3,13 +3,18 @@
 import csv
 import json
 import shutil
+import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 import ray
+from prometheus_client.parser import text_string_to_metric_families
 
-from dfd_batch import pipeline, settings
+from dfd_batch import metrics, pipeline, settings
 from dfd_batch.demo import make_demo
 from dfd_batch.outcomes import UsageError
 from dfd_batch.resources import pool_sizes
@@ -22,6 +27,7 @@ EXPECTED = {
     "genuine": {"scored"},
     "manipulated": {"scored"},
 }
+STEPS = metrics.STEP_SECONDS.values
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,6 +121,61 @@ def test_the_run_folder_tells_what_was_done(scanned):
     assert json.loads((run / "run.json").read_text())["detector_id"] == result.detector_id
     assert told[0].n_done == 0 and told[-1].n_done == told[-1].n_total == result.n_manifest
     assert told[-1].outcomes == result.outcomes
+    failures = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
+    told_of = {f["uri"] for f in failures if f["event"] == "failure"}
+    failed = [r for r in rows(out).to_pylist() if r["outcome"] in EXPECTED["broken"]]
+    assert told_of == {r["uri"] for r in failed}
+    assert all(f["node"] and f["attempt"] == 1 for f in failures if f["event"] == "failure")
+
+
+def test_the_numbers_of_a_run_are_those_of_its_rows(scanned):
+    out, result, _ = scanned
+    table = rows(out)
+    text = (Path(result.run_uri) / "metrics.prom").read_text()
+    told = {
+        (s.name, *s.labels.values()): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+    for outcome, n in result.outcomes.items():
+        assert told["dfd_objects_total", outcome] == n
+    for verdict, n in result.verdicts.items():
+        assert told["dfd_verdicts_total", verdict] == n
+    for step in STEPS:
+        in_rows = pc.sum(table[f"{step}_ms"]).as_py() / 1000
+        assert told["dfd_step_seconds_total", step] == pytest.approx(in_rows, rel=1e-4)
+        assert result.work.step_s[step] == pytest.approx(in_rows, abs=1e-3)
+    assert told["dfd_read_bytes_total",] == pc.sum(table["bytes_read"]).as_py()
+    assert told["dfd_frames_total", "scored"] == pc.sum(table["n_frames_scored"]).as_py()
+    assert told["dfd_run_complete",] == 1 and told["dfd_objects_left",] == 0
+
+
+def test_the_stages_and_the_driver_hand_their_numbers_to_ray(scanned):
+    """At the port of the node's own agent, which runs without a dashboard, too."""
+    _, result, _ = scanned
+    (node,) = ray.nodes()
+    url = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+    # other scans of this Ray are counted, too, so these are the least
+    least = {("objects_total", outcome): n for outcome, n in result.outcomes.items()}
+    least |= {("verdicts_total", verdict): n for verdict, n in result.verdicts.items()}
+    least |= {("step_seconds_total", s): result.work.step_s[s] - 1e-3 for s in STEPS}
+    least |= {("frames_total", "scored"): result.work.n_frames_scored}
+    least |= {("frames_total", "decoded"): result.work.n_frames_decoded}
+    least |= {("read_bytes_total", None): result.work.bytes_read}
+    missing = least
+    for _ in range(60):  # Ray sends them every ten seconds
+        found = Counter()
+        text = urllib.request.urlopen(url, timeout=10).read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                values = [sample.labels.get(k) for k in ("outcome", "verdict", "step")]
+                label = next(filter(None, values), None)
+                found[sample.name.removeprefix("ray_dfd_"), label] += sample.value
+        missing = {key: n for key, n in least.items() if found[key] < n}
+        if not missing:
+            break
+        time.sleep(1)
+    assert not missing
 
 
 def test_a_second_scan_finds_nothing_to_do_and_a_new_file_is_all_it_reads(
