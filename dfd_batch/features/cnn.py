@@ -99,6 +99,10 @@ class Embedder:
         encoder.eval()
         self._encoder: Callable[[Tensor], tuple[Tensor, ...]]
         size = self._card.preprocessing.crop_size
+        self._onto_device: Callable[[NDArray[np.uint8]], Tensor] = torch.tensor  # a copy: Arrow's
+        # buffers are read-only
+        if self._device.type == "cuda":
+            self._onto_device = Uploads((micro_batch_frames, size, size, 3), self._device)
         if self._device.type != "cpu":
             self._encoder = encoder.to(self._device).to(memory_format=torch.channels_last)
         elif views > 1:  # they are made of normalised crops
@@ -123,33 +127,28 @@ class Embedder:
         size = self._card.preprocessing.crop_size
         if len(crops) and crops.shape[1:] != (size, size, 3):
             raise ValueError(f"crops are {crops.shape[1:]}, the checkpoint wants {(size, size, 3)}")
-        features = np.empty((len(crops), self.feature_dim), np.float16)
-        logits = np.empty(len(crops), np.float32)
         seeds = object_seeds(crops, [len(crops)] if counts is None else counts, self._views)
+        found = []  # stays on the device: reading each part would let it wait for the next
         for start in range(0, len(crops), self._micro_batch):
             rows = np.arange(start, min(start + self._micro_batch, len(crops)))
-            features[rows], logits[rows] = in_halves(
-                lambda some: self._forward(crops[some], seeds[some]), rows
-            )
+            found.append(in_halves(lambda some: self._forward(crops[some], seeds[some]), rows))
+        if not found:
+            return np.empty((0, self.feature_dim), np.float16), np.empty(0, np.float32)
+        features, logits = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
         return features, logits
 
-    def _forward(
-        self, crops: NDArray[np.uint8], seeds: Seeds
-    ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-        batch = torch.tensor(crops)  # copies: Arrow buffers are read-only
+    def _forward(self, crops: NDArray[np.uint8], seeds: Seeds) -> tuple[Tensor, Tensor]:
+        batch = self._onto_device(crops)
         if self._device.type == "cpu" and self._views == 1:
             vectors, logits = self._encoder(batch)
             odds = manipulated_logit(logits, self._card.architecture)
         else:
             vectors, odds = self._over_views(batch, seeds)
         widest = torch.finfo(torch.float16).max
-        vectors = vectors.clamp(-widest, widest)
-        return vectors.half().cpu().numpy(), odds.cpu().numpy()
+        return vectors.clamp(-widest, widest).half(), odds
 
     def _over_views(self, batch: Tensor, seeds: Seeds) -> tuple[Tensor, Tensor]:
         """Return features (N, D) and log-odds (N,) of crops (N, S, S, 3), means over the views."""
-        if self._device.type == "cuda":
-            batch = batch.pin_memory().to(self._device, non_blocking=True)
         x = normalise(batch, self._card.preprocessing)
         vectors = torch.zeros(len(batch), self.feature_dim, device=self._device)
         odds = torch.zeros(len(batch), device=self._device)
@@ -161,6 +160,32 @@ class Embedder:
             vectors += features.float() / self._views
             odds += manipulated_logit(logits.float(), self._card.architecture) / self._views
         return vectors, odds
+
+
+class Uploads:
+    """Batches of uint8 on their way to a GPU, which works on one while the next is copied.
+
+    Args:
+        most: Shape of the largest batch.
+        device: A GPU.
+    """
+
+    def __init__(self, most: tuple[int, ...], device: torch.device) -> None:
+        self._device = device
+        # Two, page-locked once: locking pages for each batch takes longer than copying it.
+        self._buffers = [torch.empty(most, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
+        self._sent: list[Any] = [torch.cuda.Event() for _ in self._buffers]  # type: ignore[no-untyped-call]
+        self._turn = 0
+
+    def __call__(self, batch: NDArray[np.uint8]) -> Tensor:
+        """Return a batch (N, …), N <= most, on the device; the copy may still be under way."""
+        self._turn = 1 - self._turn
+        self._sent[self._turn].synchronize()  # what the buffer held before has arrived
+        buffer = self._buffers[self._turn][: len(batch)]
+        buffer.numpy()[:] = batch
+        there = buffer.to(self._device, non_blocking=True)
+        self._sent[self._turn].record()
+        return there
 
 
 class _FromPixels(nn.Module):

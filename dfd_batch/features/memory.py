@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-Arrays = tuple[NDArray[Any], ...]
+Tensors = tuple[Tensor, ...]
 
 
-def in_halves(forward: Callable[[NDArray[Any]], Arrays], batch: NDArray[Any]) -> Arrays:
+def in_halves(forward: Callable[[NDArray[Any]], Tensors], batch: NDArray[Any]) -> Tensors:
     """Return `forward(batch)`, computed in ever smaller halves where memory runs out.
 
     Args:
-        forward: Gives arrays with a row per row of its argument, each row for itself.
+        forward: Gives tensors with a row per row of its argument, each row for itself.
         batch: (N, …), N >= 1.
 
     Raises:
@@ -31,4 +31,4 @@ def in_halves(forward: Callable[[NDArray[Any]], Arrays], batch: NDArray[Any]) ->
     torch.cuda.empty_cache()
     middle = len(batch) // 2
     parts = [in_halves(forward, half) for half in (batch[:middle], batch[middle:])]
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))

@@ -161,11 +161,11 @@ class MotionEmbedder:
                 part = runs[start : start + at_once]
                 maps = np.stack([self._maps(grey(crops[run])) for run in part])
                 (found,) = in_halves(self._forward, maps)
-                for run, features in zip(part, found, strict=True):
+                for run, features in zip(part, found.cpu().numpy(), strict=True):
                     out[run] = features
         return out
 
-    def _forward(self, maps: Maps) -> tuple[NDArray[np.float16]]:
+    def _forward(self, maps: Maps) -> tuple[Tensor]:
         features = self._encoder(torch.from_numpy(maps).to(self._device))
         widest = torch.finfo(torch.float16).max
-        return (features.clamp(-widest, widest).half().cpu().numpy(),)
+        return (features.clamp(-widest, widest).half(),)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dfd_batch.features.cnn import manipulated_logit, normalise
-from dfd_batch.features.flow import FlowMaps, grey
+from dfd_batch.features.flow import FlowMaps, Maps, grey
 from dfd_batch.features.motion import MotionEncoder
-from dfd_batch.training.clips import ClipForge
+from dfd_batch.training.ahead import made
+from dfd_batch.training.clips import ClipForge, FilmedPair
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.fit import n_loaders
 from dfd_batch.training.precision import autocast
 
 
@@ -63,19 +65,32 @@ def features(
                 [str(v) for v in kept["groups"]],
                 [str(v) for v in kept["troubles"]],
             )
-    made = _encode(encoder, motion, config, clip_forge, n_pairs)
+    found = _encode(encoder, motion, config, clip_forge, n_pairs)
     partial = cache.with_suffix(".partial.npz")
     np.savez(
         partial,
-        features=made.features,
-        frame_logits=made.frame_logits,
-        labels=made.labels,
-        operations=np.array(made.operations),
-        groups=np.array(made.groups),
-        troubles=np.array(made.troubles),
+        features=found.features,
+        frame_logits=found.frame_logits,
+        labels=found.labels,
+        operations=np.array(found.operations),
+        groups=np.array(found.groups),
+        troubles=np.array(found.troubles),
     )
     partial.replace(cache)
-    return made
+    return found
+
+
+class _Forged:
+    """Numbers to pairs of clips, with both twins' maps (2, T - 1, C, 14, 14) if wanted."""
+
+    def __init__(self, forge: ClipForge, mapped: bool) -> None:
+        self._forge, self._mapped = forge, FlowMaps() if mapped else None
+
+    def __call__(self, number: int) -> tuple[FilmedPair, Maps | None]:
+        pair = self._forge.pair(number)
+        if self._mapped is None:
+            return pair, None
+        return pair, np.stack([self._mapped(grey(c)) for c in (pair.genuine, pair.fake)])
 
 
 @torch.inference_mode()
@@ -88,16 +103,14 @@ def _encode(
 ) -> ClipFeatures:
     encoder.eval()
     device = next(encoder.parameters()).device
-    mapped = FlowMaps()
     vectors, odds, labels, operations, groups, troubles = [], [], [], [], [], []
-    for number in range(n_pairs):
-        pair = clips.pair(number)
+    twins = made(_Forged(clips, motion is not None), range(n_pairs), n_loaders(config, device))
+    for number, (pair, maps) in enumerate(twins):
         both = np.concatenate([pair.genuine, pair.fake])
         x = normalise(torch.from_numpy(both).to(device), config.preprocessing)
         with autocast(device.type, config.precision):
             vector, raw = encoder(x.contiguous(memory_format=torch.channels_last))
-        if motion is not None:
-            maps = np.stack([mapped(grey(crops)) for crops in (pair.genuine, pair.fake)])
+        if motion is not None and maps is not None:
             moved = motion(torch.from_numpy(maps).to(device))
             vector = torch.cat([vector.float(), moved.flatten(0, 1)], 1)
         logit = manipulated_logit(raw.float(), config.architecture)

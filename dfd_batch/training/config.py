@@ -72,6 +72,9 @@ class TrainConfig(BaseModel):
     without: tuple[Operation, ...] = ()
     """Forging operations and degradations to leave out, to see what each brings."""
 
+    redraw_steps: Annotated[int, Field(ge=1)] = 900
+    """Training steps of each autoencoder that redraws genuine faces (operation `redrawn`)."""
+
     mixture: Literal["genuine", "labelled", "both"] = "both"
     """`genuine`: pseudo-fakes of genuine faces alone, without any labelled fake; `labelled`: these
     alone; `both`: as the shares below say, where there are labelled ones."""

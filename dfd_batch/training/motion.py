@@ -32,9 +32,10 @@ from dfd_batch.features.flow import (
 from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.training import evaluate
+from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, Kind
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.fit import device_of
+from dfd_batch.training.fit import device_of, n_loaders
 from dfd_batch.training.precision import autocast
 
 ODDS: dict[Kind, float] = {"clip": 0.75, "still": 0.25}
@@ -94,22 +95,34 @@ def mapped_clips(config: TrainConfig, n_pairs: int, held_out: bool, stem: Path) 
     shape = (max(len(labels), 2 * n_pairs), n - 1, len(CHANNELS), CELLS, CELLS)
     values.touch()
     if len(labels) < 2 * n_pairs:
-        forge, mapped = ClipForge(config, held_out, {"clip": 1.0} if held_out else ODDS), FlowMaps()
-        made = np.memmap(values, np.float16, "r+", shape=shape)
-        for number in range(len(labels) // 2, n_pairs):
-            pair = forge.pair(number)
-            for place, crops in enumerate((pair.genuine, pair.fake), 2 * number):
-                made[place] = mapped(grey(crops))
-            labels = np.concatenate([labels, np.zeros((1, n), np.float32), pair.labels[None]])
-            operations += [pair.operation] * 2
+        forge = ClipForge(config, held_out, {"clip": 1.0} if held_out else ODDS)
+        kept_maps = np.memmap(values, np.float16, "r+", shape=shape)
+        numbers = range(len(labels) // 2, n_pairs)
+        twins = made(_Mapper(forge), numbers, n_loaders(config, device_of(config)))
+        for number, (maps, fake_labels, operation) in zip(numbers, twins, strict=True):
+            kept_maps[2 * number : 2 * number + 2] = maps
+            labels = np.concatenate([labels, np.zeros((1, n), np.float32), fake_labels[None]])
+            operations += [operation] * 2
             if number % 100 == 99 or number + 1 == n_pairs:
-                made.flush()
+                kept_maps.flush()
                 partial = rest.with_suffix(".partial.npz")
                 np.savez(partial, labels=labels, operations=np.array(operations))
                 partial.replace(rest)
                 print(f"motion maps: {number + 1} of {n_pairs} pairs", flush=True)
     every = np.fromfile(values, np.float16, int(np.prod(shape))).reshape(shape)
     return MappedClips(every[: 2 * n_pairs], labels[: 2 * n_pairs], operations[: 2 * n_pairs])
+
+
+class _Mapper:
+    """Numbers of pairs to both twins' maps (2, T - 1, C, 14, 14), frame labels and operation."""
+
+    def __init__(self, forge: ClipForge) -> None:
+        self._forge, self._mapped = forge, FlowMaps()
+
+    def __call__(self, number: int) -> tuple[Maps, NDArray[np.float32], str]:
+        pair = self._forge.pair(number)
+        maps = np.stack([self._mapped(grey(crops)) for crops in (pair.genuine, pair.fake)])
+        return maps, pair.labels, pair.operation
 
 
 def fit_motion(config: TrainConfig) -> MotionEncoder:

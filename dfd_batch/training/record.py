@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ def hardware(config: TrainConfig, device: torch.device) -> str:
     return f"{what}, {settled(config.precision, device.type)}"
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # training on one machine needs no Ray
+        return "not installed"
+
+
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
@@ -92,7 +99,7 @@ def open_run(config: TrainConfig, hardware: str) -> None:
             "git_commit": git_commit(),
             "machine": {"node": platform.platform(), "hardware": hardware},
             "versions": {"dfd-batch": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in PACKAGES},
+            | {name: _version(name) for name in PACKAGES},
         }
     )
     account = {"seed": config.seed, "config": now, "starts": starts}

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,6 +23,7 @@ from dfd_batch.training import pools
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.precision import autocast
 
+CPU = torch.device("cpu")
 WINDOW_PX = 128
 BATCH = 16
 COLOUR_PX = 3.0
@@ -93,26 +93,29 @@ def _enlarge(how: str, width: int, out: int) -> nn.Module:
     return nn.Sequential(nn.Upsample(scale_factor=2, mode=how), nn.Conv2d(width, out, 3, padding=1))
 
 
-def fit(kind: Kind, sources: list[Pool], steps: int, seed: int) -> Redrawer:
+def fit(
+    kind: Kind, sources: list[Pool], steps: int, seed: int, device: torch.device = CPU
+) -> Redrawer:
     """Return an autoencoder trained on random windows of genuine training faces."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 17])
-    model = Redrawer(kind).to(memory_format=torch.channels_last)
+    model = Redrawer(kind)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), 2e-3, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     rows = [np.flatnonzero(pool.labels == 0) for pool in sources]
-    started, shown = time.monotonic(), 0.0
+    started = time.monotonic()
     for step in range(steps):
-        x = _scaled(np.stack([_window(sources, rows, rng) for _ in range(BATCH)]))
-        with autocast("cpu"):
+        x = _scaled(np.stack([_window(sources, rows, rng) for _ in range(BATCH)]), device)
+        with autocast(device.type):
             drawn = model(x)
         loss = _loss(drawn.float(), x)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
-        shown = float(loss.detach()) if step == 0 else 0.98 * shown + 0.02 * float(loss.detach())
         if step % 100 == 99:
+            shown = float(loss.detach())
             took = time.monotonic() - started
             print(f"{kind}: step {step + 1} of {steps}, loss {shown:.4f}, {took:.0f} s", flush=True)
     return model.eval()
@@ -132,8 +135,9 @@ def _window(sources: list[Pool], rows: list[NDArray[np.int64]], rng: np.random.G
     return np.asarray(window[:, ::-1] if rng.random() < 0.5 else window, np.uint8)
 
 
-def _scaled(images: Image) -> Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _scaled(images: Image, device: torch.device) -> Tensor:
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -144,17 +148,32 @@ def redrawn(model: Redrawer, images: Image) -> Image:
     Their colours stay the pictures' own: a network trained for minutes fades them, and that alone
     would give the drawn ones away.
     """
-    with autocast("cpu"):
-        drawn = model(_scaled(images)).float()
-    coarse = (_scaled(images) - drawn).permute(0, 2, 3, 1).contiguous().numpy()
-    fine = drawn.permute(0, 2, 3, 1).contiguous().numpy()
-    kept = [
-        x + cv2.GaussianBlur(lost, (0, 0), COLOUR_PX) for x, lost in zip(fine, coarse, strict=True)
-    ]
-    return np.clip((np.stack(kept) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
+    device = next(model.parameters()).device
+    x = _scaled(images, device)
+    with autocast(device.type):
+        drawn = model(x).float()
+    kept = drawn + _blurred(x - drawn)
+    pixels = ((kept + 1) * 127.5 + 0.5).clamp(0, 255).byte()
+    return np.asarray(pixels.permute(0, 2, 3, 1).contiguous().cpu(), np.uint8)
 
 
-def redraw(work: Path, names: Iterable[str], steps: int = 900, seed: int = 0) -> None:
+def _blurred(x: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) after a Gaussian blur of `COLOUR_PX`."""
+    reach = round(3 * COLOUR_PX)
+    at = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float32)
+    bell = torch.exp(-0.5 * (at / COLOUR_PX) ** 2)
+    bell = (bell / bell.sum()).expand(3, 1, 1, -1)
+    x = F.pad(x, (reach, reach, reach, reach), mode="reflect")
+    return F.conv2d(F.conv2d(x, bell, groups=3), bell.transpose(2, 3), groups=3)
+
+
+def redraw(
+    work: Path,
+    names: Iterable[str],
+    steps: int = 900,
+    seed: int = 0,
+    device: torch.device = CPU,
+) -> None:
     """Write `redrawn.u8` beside pools' patches: the genuine faces, the rest left black.
 
     The kinds take turns over the rows. What exists is kept.
@@ -164,6 +183,7 @@ def redraw(work: Path, names: Iterable[str], steps: int = 900, seed: int = 0) ->
         names: Of the pools.
         steps: Training steps of each autoencoder.
         seed: Of their weights and windows.
+        device: Where the autoencoders learn and draw.
     """
     sources = {name: pools.read(work / "pools" / name) for name in names}
     sources = {name: pool for name, pool in sources.items() if (pool.labels == 0).any()}
@@ -173,9 +193,11 @@ def redraw(work: Path, names: Iterable[str], steps: int = 900, seed: int = 0) ->
     for name, kind in KINDS.items():
         kept = work / f"redraw-{name}-{steps}-{seed}.pt"
         if not kept.is_file():
-            torch.save(fit(kind, list(sources.values()), steps, seed).state_dict(), kept)
-        model = Redrawer(kind).to(memory_format=torch.channels_last)
-        model.load_state_dict(torch.load(kept, weights_only=True))
+            learned = fit(kind, list(sources.values()), steps, seed, device)
+            torch.save(learned.state_dict(), kept)
+        model = Redrawer(kind)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.load_state_dict(torch.load(kept, weights_only=True, map_location=device))
         models.append(model.eval())
     for name, pool in sources.items():
         final = work / "pools" / name / "redrawn.u8"

@@ -60,9 +60,8 @@ def train(
         config = mixed(config)
         record.open_run(config, record.hardware(config, device_of(config)))
         if "redrawn" not in config.without:
-            redraw(
-                config.work, [name for name, (_, rows) in used_rows(config).items() if len(rows)]
-            )
+            names = [name for name, (_, rows) in used_rows(config).items() if len(rows)]
+            redraw(config.work, names, config.redraw_steps, device=device_of(config))
         if config.workers > 1 or address:
             from dfd_batch.training.cluster import fit_on_ray
 

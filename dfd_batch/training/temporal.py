@@ -26,6 +26,7 @@ from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import evaluation_crops, work_pool
+from dfd_batch.training.fit import device_of
 from dfd_batch.training.motion import fit_motion
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
@@ -53,7 +54,8 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     architecture = config.architecture
     encoder = FrameEncoder(architecture)
     load_part(encoder, base, "encoder")
-    encoder.eval().to(memory_format=torch.channels_last)
+    device = device_of(config)
+    encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     mark = base.card.weights_sha256[:12]
     motion = None
     if architecture.motion:

@@ -22,11 +22,12 @@ def head_logits(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the head's clip logits (N,) and frame logits (N, T)."""
     clip, frame = [], []
+    device = next(head.parameters()).device
     for start in range(0, len(data.labels), 256):
-        x = torch.from_numpy(data.features[start : start + 256].astype(np.float32))
-        of_clips, of_frames = head(x, torch.ones(x.shape[:2], dtype=torch.bool))
-        clip.append(of_clips.numpy())
-        frame.append(of_frames.numpy())
+        x = torch.from_numpy(data.features[start : start + 256].astype(np.float32)).to(device)
+        of_clips, of_frames = head(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
+        clip.append(of_clips.cpu().numpy())
+        frame.append(of_frames.cpu().numpy())
     return np.concatenate(clip).astype(np.float64), np.concatenate(frame).astype(np.float64)
 
 

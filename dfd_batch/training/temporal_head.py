@@ -14,6 +14,7 @@ from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.training import evaluate
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.fit import device_of
 from dfd_batch.training.motion import ORDER_WEIGHT
 from dfd_batch.training.pools import is_held_out
 from dfd_batch.training.temporal_figures import clip_logits
@@ -61,6 +62,8 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
     """
     head = TemporalHead(config.architecture, feature_dim, dropout=0.3)
     start_as_mean(head, data)
+    device = device_of(config)
+    head.to(device)
     optimiser = torch.optim.AdamW(
         head.parameters(), config.temporal_learning_rate, weight_decay=0.05
     )
@@ -89,7 +92,7 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
         if now > best:
             best, kept = now, copy.deepcopy(head.state_dict())
     head.load_state_dict(kept)
-    return head.eval()
+    return head.cpu().eval()
 
 
 def _select(data: ClipFeatures, rows: NDArray[np.int64]) -> ClipFeatures:
@@ -118,13 +121,15 @@ def _clip_loss(
     """Return BCE(clip) + BCE(frame) / 2 + the twins' order of some pairs, shortened at times."""
     n = data.labels.shape[1]
     length = n if rng.random() < 0.6 else int(rng.integers(max(2, n // 2), n + 1))
+    device = next(head.parameters()).device
     x = torch.from_numpy(data.features[rows, :length].astype(np.float32))
     # Repeated frames have equal features, and the norm of a zero step has no gradient.
     x += FEATURE_NOISE * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
     if head.motion and rng.random() < FRAMES_HIDDEN_SHARE:
         x[..., : head.feature_dim] = 0  # few speakers: their faces are soon known by heart
-    frames = torch.from_numpy(data.labels[rows, :length])
-    mask = torch.ones(frames.shape, dtype=torch.bool)
+    x = x.to(device)
+    frames = torch.from_numpy(data.labels[rows, :length]).to(device)
+    mask = torch.ones(frames.shape, dtype=torch.bool, device=device)
     clip_logit, frame_logit = head(x, mask)
     forged = frames.max(1).values
     clip_loss = F.binary_cross_entropy_with_logits(clip_logit, forged * 0.94 + 0.03)
