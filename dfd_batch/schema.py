@@ -80,6 +80,8 @@ CROPPED = pa.schema(
         ("node", pa.string()),  # where it failed
         ("n_crops", pa.int32()),
         ("crops", pa.large_binary()),  # uint8 (K, S, S, 3) RGB
+        ("motion", pa.large_binary()),  # float16 (M, C, 14, 14) of `features.motion.MotionMaps`
+        ("motion_ms", pa.float32()),
         *_CROP_LISTS,
     ]
 )
@@ -87,10 +89,10 @@ CROPPED = pa.schema(
 
 EMBEDDED = pa.schema(
     [
-        *(f for f in CROPPED if f.name != "crops"),
+        *(f for f in CROPPED if f.name not in {"crops", "motion", "motion_ms"}),
         ("features", pa.large_binary()),  # float16 (K, D)
         ("frame_logit", pa.list_(pa.float32())),
-        ("embed_ms", pa.float32()),
+        ("embed_ms", pa.float32()),  # of the networks and of the maps that they read
     ]
 )
 """After `stages.Embed`: the crops' features and the encoder's own log-odds in their place."""

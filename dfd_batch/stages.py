@@ -36,6 +36,7 @@ from dfd_batch.watch import WRITTEN, StageWatch, here
 
 if TYPE_CHECKING:
     from dfd_batch.faces.cropper import ObjectFaces
+    from dfd_batch.features.flow import Maps, MotionMaps
     from dfd_batch.judge.frames import Features
 
 MAX_MESSAGE = 300
@@ -89,6 +90,7 @@ class Crop:
         import torch
 
         from dfd_batch.faces.cropper import FaceCropper
+        from dfd_batch.features.flow import MotionMaps
 
         torch.set_num_threads(1)  # one process per core
         self._watch = watch
@@ -96,7 +98,9 @@ class Crop:
         settings = context.settings
         self._sampling = settings.sampling
         self._fetcher = Fetcher(settings.storage, settings.limits)
-        self._cropper = FaceCropper(settings.faces, context.detector().card.preprocessing)
+        card = context.detector().card
+        self._cropper = FaceCropper(settings.faces, card.preprocessing)
+        self._motion = MotionMaps() if card.architecture.motion else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return `schema.CROPPED` rows; never raises for what an object holds."""
@@ -107,7 +111,10 @@ class Crop:
     def _row(self, manifest: Row) -> Row:
         row: Row = {**manifest, "n_crops": 0, "crops": b""}
         try:
-            row |= _crop_columns(self._look(manifest, row))
+            found = self._look(manifest, row)
+            row |= _crop_columns(found)
+            if self._motion is not None:
+                row |= _motion_columns(found, self._motion)
         except MediaFault as fault:
             row |= _fault(fault.outcome, fault.kind, _named(manifest["uri"], fault.message))
             self._told.failed(row)
@@ -159,6 +166,7 @@ class Embed:
         import torch
 
         from dfd_batch.features.cnn import Embedder
+        from dfd_batch.features.flow import MotionMaps
         from dfd_batch.features.motion import MotionEmbedder
 
         self._told = StageWatch(context.run_id)
@@ -179,6 +187,7 @@ class Embed:
             if checkpoint.card.architecture.motion
             else None
         )
+        self._maps = MotionMaps()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return `schema.EMBEDDED` rows; rows without crops pass through."""
@@ -195,18 +204,20 @@ class Embed:
         try:
             vectors, logits = self._embedder(joined, counts)
             if self._motion is not None:
-                vectors = np.concatenate([vectors, self._motion(joined, _runs(batch, counts))], 1)
+                keys = _runs(batch, counts)
+                moved = self._motion(self._motion_maps(batch, joined, keys), keys)
+                vectors = np.concatenate([vectors, moved], 1)
         except self._no_memory:  # not even one crop fits beside what else is on the device
             vectors, logits = np.empty((0, 0), np.float16), np.empty(0, np.float32)
             out_of_memory = True
         per_crop_ms = 1000 * (time.perf_counter() - started) / max(1, len(joined))
         ends = np.cumsum(counts)
-        rows = batch.drop_columns(["crops"]).to_pylist()
+        rows = batch.drop_columns(["crops", "motion"]).to_pylist()
         for row, n, end in zip(rows, counts, ends, strict=True):
             part = slice(int(end - n), int(end))
             row["features"] = vectors[part].tobytes()
             row["frame_logit"] = logits[part].tolist()
-            row["embed_ms"] = per_crop_ms * int(n)
+            row["embed_ms"] = per_crop_ms * int(n) + (row.pop("motion_ms") or 0.0)
             if n and out_of_memory:
                 message = _named(row["uri"], "the network's device has no memory left.")
                 row.update(_fault(Outcome.CRASHED, "out_of_memory", message))
@@ -214,6 +225,20 @@ class Embed:
         embedded = pa.Table.from_pylist(rows, schema=EMBEDDED)
         self._told.worked(embedded, EMBED_WORK)
         return embedded
+
+    def _motion_maps(
+        self, batch: pa.Table, crops: NDArray[np.uint8], keys: NDArray[np.int64]
+    ) -> Maps:
+        """Return the maps of all crops' runs: those that Crop made, else made here."""
+        whole = [self._maps(crops[:0], keys[:0])]
+        for index, blob in enumerate(batch.column("motion")):
+            mine = keys[:, 0] == index
+            if blob.is_valid:
+                own = np.frombuffer(blob.as_buffer(), np.float16)
+                whole.append(own.reshape(-1, *whole[0].shape[1:]))
+            elif mine.any():
+                whole.append(self._maps(crops[mine], keys[mine]))
+        return np.concatenate(whole)
 
 
 class Judge:
@@ -349,6 +374,14 @@ def _probe_columns(probe: Probe) -> Row:
 def _account_columns(decoded: Decoded) -> Row:
     names = ("n_clips", "n_frames_decoded", "n_frames_used", "n_frames_repeated")
     return {name: getattr(decoded, name) for name in (*names, "truncated", "decode_ms")}
+
+
+def _motion_columns(found: FaceCrops, maps: MotionMaps) -> Row:
+    """Return the maps between an object's crops: here many processes share that work."""
+    started = time.perf_counter()
+    keys = np.stack([found.tracks, found.clips], 1).astype(np.int64)
+    made = maps(found.crops, keys)
+    return {"motion": made.tobytes(), "motion_ms": 1000 * (time.perf_counter() - started)}
 
 
 def _runs(batch: pa.Table, counts: NDArray[np.int64]) -> NDArray[np.int64]:

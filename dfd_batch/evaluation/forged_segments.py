@@ -19,6 +19,7 @@ from dfd_batch.evaluation import segments
 from dfd_batch.evaluation.bootstrap import Estimate
 from dfd_batch.evaluation.segments import Video
 from dfd_batch.features.cnn import Embedder
+from dfd_batch.features.flow import MotionMaps
 from dfd_batch.features.motion import MotionEmbedder
 from dfd_batch.judge.decide import Evidence, decide
 from dfd_batch.judge.frames import Features, FrameJudge
@@ -74,6 +75,7 @@ class _Scan:
         self._motion = (
             MotionEmbedder(detector, "cpu", 64) if detector.card.architecture.motion else None
         )
+        self._maps = MotionMaps()
         self._judge = FrameJudge(detector, "cpu", self._embed.feature_dim)
 
     def __call__(self, crops: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -81,9 +83,8 @@ class _Scan:
         one = np.zeros(len(crops), np.int32)
         vectors, odds = self._embed(crops)
         if self._motion is not None:
-            vectors = np.concatenate(
-                [vectors, self._motion(crops, one[:, None].astype(np.int64))], 1
-            )
+            keys = one[:, None].astype(np.int64)
+            vectors = np.concatenate([vectors, self._motion(self._maps(crops, keys), keys)], 1)
         (logits,) = self._judge([Features("video", vectors, odds, one, one)])
         seen = Evidence(
             media="video",

@@ -78,7 +78,8 @@ def normalise(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
 class Embedder:
     """Runs a checkpoint's frame encoder over crops, micro-batched.
 
-    On a GPU: bfloat16, channels_last. On a CPU: compiled, float32 (see `inference`).
+    On a GPU: float16, channels_last (bfloat16 is no faster and its rounding moves probabilities
+    by .02 in the mean, float16's by .0006). On a CPU: compiled, float32 (see `inference`).
 
     Args:
         checkpoint: The detector.
@@ -94,6 +95,7 @@ class Embedder:
         self._device = torch.device(device)
         self._micro_batch = micro_batch_frames
         self._views = views
+        self._narrow = self._device.type != "cpu"
         encoder = FrameEncoder(self._card.architecture)
         load_part(encoder, checkpoint, "encoder")
         encoder.eval()
@@ -131,31 +133,39 @@ class Embedder:
         found = []  # stays on the device: reading each part would let it wait for the next
         for start in range(0, len(crops), self._micro_batch):
             rows = np.arange(start, min(start + self._micro_batch, len(crops)))
-            found.append(in_halves(lambda some: self._forward(crops[some], seeds[some]), rows))
+            found.append(
+                in_halves(lambda some: self._forward(crops[some], seeds[some], self._narrow), rows)
+            )
         if not found:
             return np.empty((0, self.feature_dim), np.float16), np.empty(0, np.float32)
         features, logits = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+        spilt = np.flatnonzero(~np.isfinite(logits)) if self._narrow else np.empty(0, np.intp)
+        for start in range(0, len(spilt), self._micro_batch):  # float16 ends at 65,504
+            rows = spilt[start : start + self._micro_batch]
+            again = in_halves(lambda some: self._forward(crops[some], seeds[some], False), rows)
+            features[rows], logits[rows] = (column.cpu().numpy() for column in again)
         return features, logits
 
-    def _forward(self, crops: NDArray[np.uint8], seeds: Seeds) -> tuple[Tensor, Tensor]:
+    def _forward(
+        self, crops: NDArray[np.uint8], seeds: Seeds, narrow: bool
+    ) -> tuple[Tensor, Tensor]:
         batch = self._onto_device(crops)
         if self._device.type == "cpu" and self._views == 1:
             vectors, logits = self._encoder(batch)
             odds = manipulated_logit(logits, self._card.architecture)
         else:
-            vectors, odds = self._over_views(batch, seeds)
+            vectors, odds = self._over_views(batch, seeds, narrow)
         widest = torch.finfo(torch.float16).max
         return vectors.clamp(-widest, widest).half(), odds
 
-    def _over_views(self, batch: Tensor, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    def _over_views(self, batch: Tensor, seeds: Seeds, narrow: bool) -> tuple[Tensor, Tensor]:
         """Return features (N, D) and log-odds (N,) of crops (N, S, S, 3), means over the views."""
         x = normalise(batch, self._card.preprocessing)
         vectors = torch.zeros(len(batch), self.feature_dim, device=self._device)
         odds = torch.zeros(len(batch), device=self._device)
-        narrow = self._device.type != "cpu"
         for index in range(self._views):
             looked = view(x, seeds, index)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=narrow):
+            with torch.autocast(self._device.type, torch.float16, enabled=narrow):
                 features, logits = self._encoder(looked)
             vectors += features.float() / self._views
             odds += manipulated_logit(logits.float(), self._card.architecture) / self._views

@@ -9,6 +9,7 @@ reads these maps needs hundreds of clips where one of pixels needs tens of thous
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -47,6 +48,8 @@ ROBUST_FITS = 4
 Greys = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Maps = NDArray[np.float16]
+LONGEST_RUN = 32
+"""Longer runs are cut, as the temporal head cuts them."""
 _LARGEST = 60.0
 """Beyond it a map says no more than "a cut"."""
 
@@ -156,6 +159,35 @@ class FlowMaps:
             off = np.linalg.norm(flow64 - fitted, axis=1)
             weight = trust / (1 + np.square(off / max(1.5 * float(np.median(off)), 0.03)))
         return fitted
+
+
+def runs_of(keys: NDArray[np.int64]) -> Iterator[slice]:
+    """Yield the stretches of consecutive crops with equal keys, cut where they are too long.
+
+    Args:
+        keys: (K, n) what the crops of one run share (object, track, clip), in time order.
+    """
+    edges = np.flatnonzero((keys[1:] != keys[:-1]).any(1)) + 1
+    for part in np.split(np.arange(len(keys)), edges) if len(keys) else ():
+        for piece in np.array_split(part, -(-len(part) // LONGEST_RUN)):
+            yield slice(int(piece[0]), int(piece[-1]) + 1)
+
+
+class MotionMaps:
+    """What a motion encoder reads of an object; holds the flow's buffers, so one per thread."""
+
+    def __init__(self) -> None:
+        self._maps = FlowMaps()
+
+    def __call__(self, crops: NDArray[np.uint8], keys: NDArray[np.int64]) -> Maps:
+        """Return the maps (M, C, 14, 14) of all steps of all runs, one run after the other.
+
+        Args:
+            crops: (K, S, S, 3), in time order inside each run.
+            keys: (K, n) of `runs_of`.
+        """
+        made = [self._maps(grey(crops[run])) for run in runs_of(keys)]
+        return np.concatenate([*made, np.empty((0, len(CHANNELS), CELLS, CELLS), np.float16)])
 
 
 class _Crop:

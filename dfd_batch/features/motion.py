@@ -8,8 +8,6 @@ MobileNetV2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,14 +15,12 @@ from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Checkpoint
 from dfd_batch.features.cnn import load_part
-from dfd_batch.features.flow import CELLS, CHANNELS, FlowMaps, Maps, grey
+from dfd_batch.features.flow import CELLS, CHANNELS, Maps, runs_of
 from dfd_batch.features.memory import in_halves
 
 WIDTH = 32
 """Channels inside, twice as many where the cells are halved."""
 TIME_KERNEL = 5
-LONGEST_RUN = 32
-"""Longer runs are cut, as the temporal head cuts them."""
 
 
 class MotionEncoder(nn.Module):
@@ -112,20 +108,8 @@ class _Space(nn.Module):
         return torch.relu(x + self.body(x))
 
 
-def runs_of(keys: NDArray[np.int64]) -> Iterator[slice]:
-    """Yield the stretches of consecutive crops with equal keys, cut where they are too long.
-
-    Args:
-        keys: (K, n) what the crops of one run share (object, track, clip), in time order.
-    """
-    edges = np.flatnonzero((keys[1:] != keys[:-1]).any(1)) + 1
-    for part in np.split(np.arange(len(keys)), edges) if len(keys) else ():
-        for piece in np.array_split(part, -(-len(part) // LONGEST_RUN)):
-            yield slice(int(piece[0]), int(piece[-1]) + 1)
-
-
 class MotionEmbedder:
-    """Runs a checkpoint's motion encoder over the crops of several objects.
+    """Runs a checkpoint's motion encoder over the maps of several objects.
 
     Args:
         checkpoint: With `architecture.motion` > 0.
@@ -136,32 +120,33 @@ class MotionEmbedder:
     def __init__(self, checkpoint: Checkpoint, device: str, micro_batch: int) -> None:
         self._device = torch.device(device)
         self._micro_batch = micro_batch
-        self._maps = FlowMaps()
         self.width = checkpoint.card.architecture.motion
         encoder = MotionEncoder(self.width)
         load_part(encoder, checkpoint, "motion")
         self._encoder = encoder.eval().to(self._device)
 
     @torch.inference_mode()
-    def __call__(self, crops: NDArray[np.uint8], keys: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return features (K, M) of crops (K, S, S, 3), zeros where a run is a single crop.
+    def __call__(self, maps: Maps, keys: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return features (K, M) of K crops, zeros where a run is a single crop.
 
         Args:
-            crops: In time order inside each run.
+            maps: (M, C, 14, 14) of `MotionMaps`.
             keys: (K, n) of `runs_of`.
         """
-        out = np.zeros((len(crops), self.width), np.float16)
-        by_length: dict[int, list[slice]] = {}
+        out = np.zeros((len(keys), self.width), np.float16)
+        by_length: dict[int, list[tuple[slice, Maps]]] = {}
+        at = 0
         for run in runs_of(keys):
-            if run.stop - run.start > 1:
-                by_length.setdefault(run.stop - run.start, []).append(run)
+            n_steps = run.stop - run.start - 1
+            if n_steps:
+                by_length.setdefault(n_steps + 1, []).append((run, maps[at : at + n_steps]))
+            at += n_steps
         for length, runs in by_length.items():
             at_once = max(1, self._micro_batch // length)
             for start in range(0, len(runs), at_once):
                 part = runs[start : start + at_once]
-                maps = np.stack([self._maps(grey(crops[run])) for run in part])
-                (found,) = in_halves(self._forward, maps)
-                for run, features in zip(part, found.cpu().numpy(), strict=True):
+                (found,) = in_halves(self._forward, np.stack([own for _, own in part]))
+                for (run, _), features in zip(part, found.cpu().numpy(), strict=True):
                     out[run] = features
         return out
 

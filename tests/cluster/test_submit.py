@@ -17,7 +17,7 @@ from tests.e2e.detector import write_detector
 from tests.jobs.test_twice import cluster
 
 __all__ = ["cluster"]  # a fixture
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FILE = """
 source = "{folder}/in"
 out = "{folder}/out"

@@ -64,7 +64,7 @@ def written(bucket: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_nothing_that_a_run_leaves_behind_holds_a_credential(
     store: FaultyStore, bucket: str, ray_folder: Path, tmp_path: Path
 ) -> None:

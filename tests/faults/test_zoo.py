@@ -239,7 +239,7 @@ def decoded(scanner: Scanner, path: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SMALL)
 def test_mutated_copies_end_as_one_final_row_each(
     name: str, scanner: Scanner, tmp_path: Path

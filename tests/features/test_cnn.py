@@ -70,3 +70,20 @@ def test_crops_of_another_size_are_refused(tmp_path):
 def test_an_unknown_encoder_is_a_usage_error():
     with pytest.raises(UsageError, match="no_such_net"):
         FrameEncoder(Architecture(encoder="no_such_net"))
+
+
+def test_what_spills_over_in_half_precision_is_computed_again_in_full(tmp_path):
+    saved = checkpoint(tmp_path, Architecture(encoder="mobilenetv2_035"))
+    embed = Embedder(saved, "cpu", 2, views=2)
+    embed._narrow = True  # as on a GPU
+    dark, light = np.zeros((3, 96, 96, 3), np.uint8), np.full((2, 96, 96, 3), 255, np.uint8)
+
+    def encoder(x):
+        spills = torch.is_autocast_enabled("cpu") & (x.mean((1, 2, 3)) > 0)
+        odds = torch.where(spills, torch.inf, x.mean((1, 2, 3)))
+        return x.flatten(1)[:, :1280], odds[:, None]
+
+    embed._encoder, embed.feature_dim = encoder, 1280
+    vectors, logits = embed(np.concatenate([dark, light]))
+    np.testing.assert_allclose(logits, [-1, -1, -1, 1, 1], atol=1e-3)
+    assert np.isfinite(vectors).all()

@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import Architecture, Checkpoint, ModelCard, Preprocessing
 from dfd_batch.features.cnn import FrameEncoder
-from dfd_batch.features.flow import CHANNELS, SIDE, TURNED_BY_MIRROR, FlowMaps, grey
-from dfd_batch.features.motion import MotionEmbedder, MotionEncoder, runs_of
+from dfd_batch.features.flow import (
+    CHANNELS,
+    SIDE,
+    TURNED_BY_MIRROR,
+    FlowMaps,
+    MotionMaps,
+    grey,
+    runs_of,
+)
+from dfd_batch.features.motion import MotionEmbedder, MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.outcomes import UsageError
 from dfd_batch.schema import CROPPED
@@ -134,7 +142,11 @@ def trembling(n: int, seed: int) -> Image:
 
 
 def test_a_crop_sees_the_neighbours_of_its_own_run_alone(detector: Checkpoint) -> None:
-    embed = MotionEmbedder(detector, "cpu", micro_batch=4)
+    maps, embedder = MotionMaps(), MotionEmbedder(detector, "cpu", micro_batch=4)
+
+    def embed(crops: Image, runs: Any) -> Any:
+        return embedder(maps(crops, runs), runs)
+
     crops = trembling(9, 0)
     runs = np.array([[0, 0]] * 4 + [[0, 1]] * 4 + [[1, 0]])
     whole = embed(crops, runs)

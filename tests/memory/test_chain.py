@@ -17,15 +17,16 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from dfd_batch import pipeline, settings
 from tests.e2e.detector import write_detector
 from tests.memory.stages import CROPS_BYTES, GATE, FastCrop, StalledEmbed
+from tests.release import length
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MIB = 2**20
 STORE_BYTES = 200 * MIB
 N_STALLED = 120  # 580 MB of crops, three times the store
 STEADY_S = 6.0
 PART = 200
-FEW, MANY = 300, 2000
+FEW, MANY = length((300, 2000), (300, 900))
 FLAT_MIB = 40.0
 FLAT_PIECES = 20.0  # in one part Ray's account of its blocks keeps 40 and more an object
 

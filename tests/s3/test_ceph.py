@@ -25,16 +25,17 @@ from dfd_batch.outcomes import MediaFault, Outcome, UsageError
 from dfd_batch.reports.read import latest
 from dfd_batch.settings import Limits, Select, Storage
 from tests.e2e.detector import write_detector
+from tests.release import length
 from tests.s3 import ceph
 from tests.s3.names import keys, scan_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not ceph.is_here(), reason="no radosgw, or no ../shared/s3 to start it by"),
 ]
-N_PICTURES, N_KILLED = 12, 60
-DEAD_S = 30.0
+N_PICTURES, N_KILLED = 12, length(60, 24)
+DEAD_S = length(30.0, 8.0)
 
 
 @pytest.fixture(scope="module")

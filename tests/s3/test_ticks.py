@@ -29,7 +29,7 @@ from tests.s3.test_ceph import client, store
 __all__ = ["store"]  # a fixture
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not ceph.is_here(), reason="no radosgw, or no ../shared/s3 to start it by"),
 ]
 IN, OUT = "s3://ticks/in", "s3://ticks/out"

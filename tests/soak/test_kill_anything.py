@@ -31,15 +31,16 @@ from dfd_batch.settings import Settings, Storage
 from dfd_batch.verify import TOLERANCE, verify
 from tests.e2e.detector import write_detector
 from tests.media import moving_frames, write_video
+from tests.release import length
 from tests.soak.cluster import Nodes, Store, kill_driver, standing
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(length(1500, 900))]
 
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-N_IMAGES = int(os.environ.get("SOAK_IMAGES", "440"))
+N_IMAGES = int(os.environ.get("SOAK_IMAGES", length("440", "88")))
 N_VIDEOS, N_BAD = max(2, N_IMAGES // 11), max(3, N_IMAGES // 11)
 KILLS = {"decoder": 7, "actor": 6, "driver": 4, "node": 2, "store": 2}
-OUTAGES_S = [30.0, 3.0]
+OUTAGES_S = length([30.0, 3.0], [10.0, 3.0])
 SHARE = min(1.0, N_IMAGES / 440)
 MAX_RUNS = 25
 ROWS_PER_FILE = 4
@@ -206,7 +207,7 @@ def test_nothing_is_lost_whatever_is_killed(
             break
     print(done, len(accounts), "runs", f"{time.monotonic() - began:.0f} s")
     assert accounts[-1]["code"] == 0 and accounts[-1]["plan"]["n_done"] == n_objects
-    assert done.total() >= (20 if SHARE == 1 else 1), todo
+    assert done.total() >= (20 if SHARE == 1 else len(KILLS)), todo
     for account in accounts:
         no_traceback = "dfd_batch/cli.py" not in account["said"]
         assert no_traceback or account["code"] == -6, account["said"]

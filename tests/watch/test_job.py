@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dfd_batch.demo import make_demo
 from tests.e2e.detector import write_detector
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 JOBS = Path(__file__).parents[2] / "jobs"
 RAY = str(Path(sys.executable).with_name("ray"))
 HOSTILE = "evil\n\x1b[2J\x07(raylet) name.mp4"
