@@ -148,8 +148,8 @@ class Pools(_Section):
     """Processes that run the networks; with GPUs one for each."""
     embed_batch_objects: Annotated[int, Field(ge=1)] | None = None
     """Objects that go through the networks together; None: 4 on a GPU, on a CPU as they come."""
-    embed_micro_batch_frames: Annotated[int, Field(ge=1)] = 64
-    """Crops in one forward pass: bounds the memory of the device."""
+    embed_micro_batch_frames: Annotated[int, Field(ge=1)] | None = None
+    """Crops in one forward pass: bounds the memory of the device. None: 256 on a GPU, else 64."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: GPUs where Ray reports some."""
     rows_per_file: Annotated[int, Field(ge=1)] | None = None

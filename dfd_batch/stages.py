@@ -44,6 +44,7 @@ MAX_URI = 160  # of a message: the reason must fit in behind it
 CROP_WORK = ("duration_s", "bytes_read", "fetch_ms", "decode_ms", "face_ms", "n_frames_decoded")
 EMBED_WORK = ("embed_ms",)
 JUDGE_WORK = ("judge_ms", "n_frames_scored")
+MICRO_BATCH = {"cpu": 64, "cuda": 256}
 Row = dict[str, Any]
 
 
@@ -176,14 +177,10 @@ class Embed:
         self._no_memory = torch.OutOfMemoryError
         checkpoint = context.detector()
         self._size = checkpoint.card.preprocessing.crop_size
-        self._embedder = Embedder(
-            checkpoint,
-            device,
-            context.settings.pools.embed_micro_batch_frames,
-            context.settings.features.views,
-        )
+        micro_batch = context.settings.pools.embed_micro_batch_frames or MICRO_BATCH[device]
+        self._embedder = Embedder(checkpoint, device, micro_batch, context.settings.features.views)
         self._motion = (
-            MotionEmbedder(checkpoint, device, context.settings.pools.embed_micro_batch_frames)
+            MotionEmbedder(checkpoint, device, micro_batch)
             if checkpoint.card.architecture.motion
             else None
         )

@@ -141,6 +141,7 @@ def _gpu(video: str, bench: Bench) -> dict[str, list[float]] | None:
     from dfd_batch.catalog.objects import of_file
     from dfd_batch.features.cnn import Embedder, FrameEncoder, load_part
     from dfd_batch.settings import Settings
+    from dfd_batch.stages import MICRO_BATCH
     from dfd_batch.storage import local_path
 
     checkpoint = checkpoints.load(bench.detector)
@@ -149,7 +150,7 @@ def _gpu(video: str, bench: Bench) -> dict[str, list[float]] | None:
     bare = FrameEncoder(checkpoint.card.architecture)
     load_part(bare, checkpoint, "encoder")
     bare = bare.eval().cuda().to(memory_format=torch.channels_last)
-    ours = Embedder(checkpoint, "cuda")
+    ours = Embedder(checkpoint, "cuda", MICRO_BATCH["cuda"])
     stages = Stages(Settings(checkpoint=bench.detector))
     item = of_file(local_path(video))
     stages(item)

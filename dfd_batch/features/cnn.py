@@ -7,7 +7,8 @@ per class (softmax).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,25 +132,46 @@ class Embedder:
             raise ValueError(f"crops are {crops.shape[1:]}, the checkpoint wants {(size, size, 3)}")
         seeds = object_seeds(crops, [len(crops)] if counts is None else counts, self._views)
         found = []  # stays on the device: reading each part would let it wait for the next
-        for start in range(0, len(crops), self._micro_batch):
-            rows = np.arange(start, min(start + self._micro_batch, len(crops)))
-            found.append(
-                in_halves(lambda some: self._forward(crops[some], seeds[some], self._narrow), rows)
-            )
+        start = 0
+        for batch in self._uploaded(crops):
+            own = seeds[start : start + len(batch)]
+            found.append(self._forward_in_halves(batch, own, self._narrow))
+            start += len(batch)
         if not found:
             return np.empty((0, self.feature_dim), np.float16), np.empty(0, np.float32)
         features, logits = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
         spilt = np.flatnonzero(~np.isfinite(logits)) if self._narrow else np.empty(0, np.intp)
         for start in range(0, len(spilt), self._micro_batch):  # float16 ends at 65,504
             rows = spilt[start : start + self._micro_batch]
-            again = in_halves(lambda some: self._forward(crops[some], seeds[some], False), rows)
+            batch = self._onto_device(crops[rows])
+            again = self._forward_in_halves(batch, seeds[rows], False)
             features[rows], logits[rows] = (column.cpu().numpy() for column in again)
         return features, logits
 
-    def _forward(
-        self, crops: NDArray[np.uint8], seeds: Seeds, narrow: bool
-    ) -> tuple[Tensor, Tensor]:
-        batch = self._onto_device(crops)
+    def _uploaded(self, crops: NDArray[np.uint8]) -> Iterator[Tensor]:
+        """Yield the micro-batches on the device; a thread copies the next one meanwhile."""
+        starts = range(0, len(crops), self._micro_batch)
+        parts = (crops[start : start + self._micro_batch] for start in starts)
+        if self._device.type == "cpu":
+            yield from map(self._onto_device, parts)
+            return
+        with ThreadPoolExecutor(1) as copier:
+            coming: Future[Tensor] | None = None
+            for part in parts:
+                ready, coming = coming, copier.submit(self._onto_device, part)
+                if ready is not None:
+                    yield ready.result()
+            if coming is not None:
+                yield coming.result()
+
+    def _forward_in_halves(self, batch: Tensor, seeds: Seeds, narrow: bool) -> tuple[Tensor, ...]:
+        def forward(rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+            some = slice(int(rows[0]), int(rows[-1]) + 1)
+            return self._forward(batch[some], seeds[some], narrow)
+
+        return in_halves(forward, np.arange(len(batch)))
+
+    def _forward(self, batch: Tensor, seeds: Seeds, narrow: bool) -> tuple[Tensor, Tensor]:
         if self._device.type == "cpu" and self._views == 1:
             vectors, logits = self._encoder(batch)
             odds = manipulated_logit(logits, self._card.architecture)

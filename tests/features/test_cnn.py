@@ -87,3 +87,13 @@ def test_what_spills_over_in_half_precision_is_computed_again_in_full(tmp_path):
     vectors, logits = embed(np.concatenate([dark, light]))
     np.testing.assert_allclose(logits, [-1, -1, -1, 1, 1], atol=1e-3)
     assert np.isfinite(vectors).all()
+
+
+def test_batches_that_a_thread_copies_ahead_come_whole_and_in_order(tmp_path):
+    embed = Embedder(checkpoint(tmp_path, Architecture(encoder="mobilenetv2_035")), "cpu", 4)
+    embed._device = torch.device("cuda")  # asked for its kind alone
+    crops = np.arange(11, dtype=np.uint8)[:, None].repeat(3, 1)
+    batches = list(embed._uploaded(crops))
+    assert [len(batch) for batch in batches] == [4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate(batches), crops)
+    assert list(embed._uploaded(crops[:0])) == []
