@@ -24,6 +24,7 @@ class StageCost:
 
     decode_s: float  # of the contained decoder
     face_s: float  # of the Crop actor itself: reading, finding faces, tracking, cropping
+    motion_s: float  # of what moves from crop to crop
     embed_s: float
     judge_s: float
     row: dict[str, Any]
@@ -31,7 +32,7 @@ class StageCost:
     @property
     def crop_s(self) -> float:
         """Return the Crop stage's share."""
-        return self.decode_s + self.face_s
+        return self.decode_s + self.face_s + self.motion_s
 
     @property
     def total_s(self) -> float:
@@ -54,12 +55,20 @@ class Stages:
         """Return what an object costs and what becomes of it."""
         decoded, own = _children_s(), time.process_time()
         cropped = self.crop(manifest([item]))
-        decode_s, face_s = _children_s() - decoded, time.process_time() - own
+        decode_s, own_s = _children_s() - decoded, time.process_time() - own
+        motion_s = min(own_s, (cropped.column("motion_ms")[0].as_py() or 0.0) / 1000)
         started = time.process_time()
         embedded = self.embed(cropped)
         done = time.process_time()
         (row,) = self.judge(embedded).to_pylist()
-        return StageCost(decode_s, face_s, done - started, time.process_time() - done, row)
+        return StageCost(
+            decode_s,
+            own_s - motion_s,
+            motion_s,
+            done - started,
+            time.process_time() - done,
+            row,
+        )
 
 
 def manifest(items: list[MediaObject]) -> pa.Table:

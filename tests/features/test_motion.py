@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ import skimage.data
 import torch
 from numpy.typing import NDArray
 
+from dfd_batch.catalog.objects import of_file
 from dfd_batch.checkpoint import Architecture, Checkpoint, ModelCard, Preprocessing
 from dfd_batch.features.cnn import FrameEncoder
 from dfd_batch.features.flow import (
@@ -27,9 +29,10 @@ from dfd_batch.features.flow import (
 from dfd_batch.features.motion import MotionEmbedder, MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.outcomes import UsageError
-from dfd_batch.schema import CROPPED
+from dfd_batch.schema import CROPPED, MANIFEST
 from dfd_batch.settings import Pools, Settings
-from dfd_batch.stages import Embed, Judge, RunContext
+from dfd_batch.stages import Crop, Embed, Judge, RunContext
+from tests.media import moving_frames, write_video
 
 SIZE = 96
 Image = NDArray[np.uint8]
@@ -206,3 +209,22 @@ def test_videos_are_judged_by_their_motion_and_images_are_not(detector: Checkpoi
     other = judged(Checkpoint(detector.card, weights), *rows)
     assert other[0]["probability"] == found[0]["probability"]
     assert abs(other[2]["probability"] - found[2]["probability"]) > 1e-4
+
+
+def test_crop_measures_the_motion_that_embed_would_measure(
+    detector: Checkpoint, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "a.mp4", moving_frames(20, 400, 300))
+    settings = Settings(pools=Pools(device="cpu"))
+    context = RunContext(settings, "", "run", "id", date(2026, 1, 1), detector)
+    crop = Crop(context)
+    try:
+        found = {name: getattr(of_file(video), name, None) for name in MANIFEST.names}
+        (row,) = crop(pa.Table.from_pylist([found | {"attempt": 1}], schema=MANIFEST)).to_pylist()
+    finally:
+        crop._cell.close()
+    assert row["n_crops"] > 1 and np.frombuffer(row["motion"], np.float16).any()
+    rows = [row, row | {"motion": None, "motion_ms": None}]  # crops from elsewhere bring no maps
+    table = Embed(context)(pa.Table.from_pylist(rows, schema=CROPPED))
+    ours, other = (np.frombuffer(r["features"], np.float16) for r in table.to_pylist())
+    np.testing.assert_allclose(ours, other, atol=0.02)
