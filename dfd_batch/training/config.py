@@ -118,6 +118,9 @@ class TrainConfig(BaseModel):
     clip_frames: Annotated[int, Field(ge=4)] = 16
     clips: Annotated[int, Field(ge=2)] = 2_400
     """Clips forged for the temporal head (stage B)."""
+    motion_from: str = ""
+    """A checkpoint whose motion encoder is taken over, as it depends on no frame encoder; empty:
+    one is trained."""
     motion_pairs: Annotated[int, Field(ge=2)] = 4_000
     """Pairs of clips forged for the motion encoder (stage B); its maps take 165 kB a pair."""
     temporal_epochs: Annotated[int, Field(ge=1)] = 24

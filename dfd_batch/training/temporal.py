@@ -18,8 +18,10 @@ from torch import nn
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Metric, ModelCard, Pooling
 from dfd_batch.features.cnn import FrameEncoder, load_part
+from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
+from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, clip_features, evaluate, looks
 from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.clip_features import ClipFeatures
@@ -59,7 +61,8 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     mark = base.card.weights_sha256[:12]
     motion = None
     if architecture.motion:
-        motion = fit_motion(config).half().float()  # as a checkpoint keeps it
+        learned = motion_of(config) if config.motion_from else fit_motion(config)
+        motion = learned.half().float().to(device)  # as a checkpoint keeps it
         mark += "-" + _digest(motion)
     n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
     train, held_out, untouched = (
@@ -87,6 +90,24 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         if part is not None:
             weights |= {f"{name}.{k}": v.cpu().numpy() for k, v in part.state_dict().items()}
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
+
+
+def motion_of(config: TrainConfig) -> MotionEncoder:
+    """Return the motion encoder of the checkpoint that the settings name.
+
+    Raises:
+        UsageError: It has none, or one of another width.
+    """
+    source = checkpoint.load(config.motion_from)
+    width = source.card.architecture.motion
+    if width != config.architecture.motion:
+        raise UsageError(
+            f"motion_from: {config.motion_from} has {width} motion features, wanted are "
+            f"{config.architecture.motion}; name another checkpoint or set architecture.motion."
+        )
+    encoder = MotionEncoder(width)
+    load_part(encoder, source, "motion")
+    return encoder.eval()
 
 
 def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:

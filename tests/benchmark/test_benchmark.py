@@ -15,6 +15,7 @@ from dfd_batch.demo.film import Shot, View, film, write_clip
 from dfd_batch.demo.photographs import astronaut
 from dfd_batch.outcomes import UsageError
 from tests.media import number_of, numbered_frames, write_video
+from tests.release import RELEASE
 
 LINE = {"key", "what", "unit", "value", "low", "high", "n", "goal", "reached", "note"}
 
@@ -58,6 +59,7 @@ def test_lines_and_groups_are_found_by_name() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not RELEASE, reason="minutes of the plain way: DFD_TESTS=release")
 def test_a_tiny_archive_is_compared_with_the_plain_way(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()

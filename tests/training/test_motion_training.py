@@ -128,6 +128,16 @@ def test_a_detector_with_motion_is_made_and_says_what_it_brings(
     assert {"clip AUC, temporal head", "clip AUC, mean of frames"} <= told
     assert any("false alarms" in name for name in told)
 
+    monkeypatch.setattr(temporal, "fit_motion", None)  # a known motion encoder is taken over
+    taken = settings.model_copy(update={"motion_from": str(work / "full")})
+    temporal.add_temporal(taken, settings.out, work / "other")
+    ours, theirs = made.part("motion"), checkpoint.load(str(work / "other")).part("motion")
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    with pytest.raises(UsageError, match="has 0 motion features"):
+        temporal.add_temporal(
+            settings.model_copy(update={"motion_from": str(settings.out)}), settings.out, work
+        )
+
 
 def test_forged_pairs_differ_where_their_labels_say_so_and_suffer_alike(work: Path) -> None:
     forge = ClipForge(config(work), False, {"clip": 0.6, "still": 0.4})
