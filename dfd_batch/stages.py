@@ -168,13 +168,14 @@ class Embed:
 
         from dfd_batch.features.cnn import Embedder
         from dfd_batch.features.flow import MotionMaps
+        from dfd_batch.features.memory import out_of_memory
         from dfd_batch.features.motion import MotionEmbedder
 
         self._told = StageWatch(context.run_id)
+        self._out_of_memory = out_of_memory
         device = pick_device(context.settings)
         if device == "cpu":
             torch.set_num_threads(1)
-        self._no_memory = torch.OutOfMemoryError
         checkpoint = context.detector()
         self._size = checkpoint.card.preprocessing.crop_size
         micro_batch = context.settings.pools.embed_micro_batch_frames or MICRO_BATCH[device]
@@ -197,16 +198,19 @@ class Embed:
         ]
         started = time.perf_counter()
         joined = np.concatenate(crops) if crops else np.empty((0, *shape[1:]), np.uint8)
-        out_of_memory = False
+        spent = False
         try:
             vectors, logits = self._embedder(joined, counts)
             if self._motion is not None:
                 keys = _runs(batch, counts)
                 moved = self._motion(self._motion_maps(batch, joined, keys), keys)
                 vectors = np.concatenate([vectors, moved], 1)
-        except self._no_memory:  # not even one crop fits beside what else is on the device
+        except (RuntimeError, MemoryError) as error:
+            if not self._out_of_memory(error):
+                raise
+            # not even one crop fits beside what else is on the device
             vectors, logits = np.empty((0, 0), np.float16), np.empty(0, np.float32)
-            out_of_memory = True
+            spent = True
         per_crop_ms = 1000 * (time.perf_counter() - started) / max(1, len(joined))
         ends = np.cumsum(counts)
         rows = batch.drop_columns(["crops", "motion"]).to_pylist()
@@ -215,7 +219,7 @@ class Embed:
             row["features"] = vectors[part].tobytes()
             row["frame_logit"] = logits[part].tolist()
             row["embed_ms"] = per_crop_ms * int(n) + (row.pop("motion_ms") or 0.0)
-            if n and out_of_memory:
+            if n and spent:
                 message = _named(row["uri"], "the network's device has no memory left.")
                 row.update(_fault(Outcome.CRASHED, "out_of_memory", message))
                 self._told.failed(row)
