@@ -81,20 +81,28 @@ class FlowMaps:
 
     def __call__(self, greys: Greys) -> Maps:
         """Return the maps (T - 1, C, 14, 14) of crops (T, 112, 112) of one run, T >= 1."""
-        out = np.zeros((max(len(greys) - 1, 0), len(CHANNELS), CELLS, CELLS), np.float32)
+        n_steps = len(greys) - 1
+        out = np.zeros((n_steps, len(CHANNELS), CELLS, CELLS), np.float32)
+        texture = np.zeros((n_steps, CELLS, CELLS), np.float32)
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # threads change the flow, and actors have a core each
         try:
             before = _Crop(greys[0])
-            for place, grey_crop in zip(out, greys[1:], strict=True):
+            for step, grey_crop in enumerate(greys[1:]):
                 this = _Crop(grey_crop)
-                self._step(this, before, place)
+                texture[step] = self._step(this, before, out[step])
                 before = this
         finally:
             cv2.setNumThreads(threads)
+        moved = out[:, :2].reshape(n_steps, 2, CELLS * CELLS).transpose(0, 2, 1)
+        camera = self._camera(moved, texture.reshape(n_steps, CELLS * CELLS))
+        camera = camera.transpose(0, 2, 1).reshape(n_steps, 2, CELLS, CELLS)
+        out[:, :2] -= camera
+        out[:, 2:4] = camera / 4
         return np.clip(out, -_LARGEST, _LARGEST).astype(np.float16)
 
-    def _step(self, this: _Crop, before: _Crop, out: Floats) -> None:
+    def _step(self, this: _Crop, before: _Crop, out: Floats) -> Floats:
+        """Fill the maps (C, 14, 14) of a step but for the camera; return the texture (14, 14)."""
         flow = self._flow.calc(this.grey, before.grey, None)
         flow_x, flow_y = flow[..., 0], flow[..., 1]
         moved = cv2.remap(
@@ -125,15 +133,10 @@ class FlowMaps:
         most = FURTHEST_STEP_PX
         x = mean_x + np.clip((d * xt - xy * yt) * scale, -most, most)
         y = mean_y + np.clip((a * yt - xy * xt) * scale, -most, most)
-        camera = self._camera(np.stack([x, y], -1).reshape(-1, 2), texture.reshape(-1))
-        camera_x, camera_y = camera.reshape(CELLS, CELLS, 2).transpose(2, 0, 1)
         change = cv2.absdiff(this.grey, before.grey)
         spread = _pool(flow_x * flow_x + flow_y * flow_y) - mean_x**2 - mean_y**2
-        out[:] = (
-            x - camera_x,
-            y - camera_y,
-            camera_x / 4,
-            camera_y / 4,
+        out[:2] = x, y
+        out[4:] = (
             np.log1p(_pool(change.astype(np.float32))),
             np.log1p(_pool(np.abs(apart))),
             light / 4,
@@ -145,19 +148,21 @@ class FlowMaps:
             _pool((change == 0).astype(np.float32)),
             np.log1p(10 * np.maximum(spread, 0)),
         )
+        return texture
 
     def _camera(self, flow: Floats, texture: Floats) -> NDArray[np.float64]:
-        """Return the affine motion (N, 2) that most of the textured cells (N,) share."""
+        """Return the affine motion (T, N, 2) that most of the textured cells (T, N) share."""
         flow64 = flow.astype(np.float64)
         trust = np.minimum(texture, 60).astype(np.float64) + 0.5
         weight = trust
         fitted = np.zeros_like(flow64)
         for _ in range(ROBUST_FITS):
-            weighted = self._places * weight[:, None]
-            gram = self._places.T @ weighted + 1e-6 * np.eye(3)
-            fitted = self._places @ np.linalg.solve(gram, weighted.T @ flow64)
-            off = np.linalg.norm(flow64 - fitted, axis=1)
-            weight = trust / (1 + np.square(off / max(1.5 * float(np.median(off)), 0.03)))
+            weighted = (self._places * weight[..., None]).transpose(0, 2, 1)
+            gram = weighted @ self._places + 1e-6 * np.eye(3)
+            fitted = self._places @ np.linalg.solve(gram, weighted @ flow64)
+            off = np.linalg.norm(flow64 - fitted, axis=-1)
+            usual = np.maximum(1.5 * np.median(off, axis=-1, keepdims=True), 0.03)
+            weight = trust / (1 + np.square(off / usual))
         return fitted
 
 
