@@ -47,7 +47,7 @@ def run(file: Path, address: str | None, really: bool, overlap_ok: bool, as_json
     quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
     tick = Tick(job, really, lambda step: say(console, line(step)))
     try:
-        with _stoppable(), quiet, watching(console) as tick.on_progress:
+        with stoppable(), quiet, watching(console) as tick.on_progress:
             summary = tick.run()
     except Busy as other:
         typer.echo(f"dfd: Another tick is at work ({other}); nothing was done.", err=True)
@@ -73,18 +73,23 @@ def line(step: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """Let schedulers' SIGTERM end a tick as Ctrl-C does: the lease is given back at once."""
+    stopped = False
 
     def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
         sys.exit(STOPPED)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.getsignal(signal.SIGTERM)
     try:
+        signal.signal(signal.SIGTERM, stop)  # inside: it may come the moment after
         yield
-    except SystemExit as error:
-        # Ray puts a handler of its own in our place, which ends with the signal's number
-        if error.code in (STOPPED, signal.SIGTERM):
+    except BaseException as error:
+        # In the middle of an import, the exit may come out as an error of the half-made module;
+        # Ray puts a handler of its own in our place, which ends with the signal's number.
+        if stopped or (isinstance(error, SystemExit) and error.code == signal.SIGTERM):
             typer.echo("dfd: Stopped; the next tick goes on.", err=True)
             raise typer.Exit(STOPPED) from None
         raise

@@ -13,11 +13,13 @@ from typing import Any
 
 import boto3
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from dfd_batch import pipeline
 from dfd_batch import storage as stores
 from dfd_batch.cli import app
+from dfd_batch.console.tick import stoppable
 from dfd_batch.reports import actions, read
 from dfd_batch.reports.compact import days
 from dfd_batch.reports.files import MARKER
@@ -253,3 +255,15 @@ def test_sigterm_ends_a_tick_that_waits_and_leaves_anothers_lease(archive: Archi
         _, said = tick.communicate(timeout=120)
         assert (tick.returncode, said) == (143, "dfd: Stopped; the next tick goes on.\n")
         other.check()
+
+
+def test_a_stop_in_the_middle_of_an_import_is_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, stoppable():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:  # as modules do that are written in C
+            raise AttributeError("partially initialized module has no attribute 'utils'") from None
+    assert ended.value.exit_code == 143
+    assert capsys.readouterr().err == "dfd: Stopped; the next tick goes on.\n"
+    with pytest.raises(ValueError, match="a bug"), stoppable():
+        raise ValueError("a bug")
