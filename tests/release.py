@@ -6,9 +6,9 @@ import os
 from typing import TypeVar
 
 T = TypeVar("T")
-RELEASE = os.environ.get("DFD_TESTS") == "release"
+RELEASE = os.environ.get("TEST_LENGTH") == "release"
 
 
 def length(release: T, ever: T) -> T:
-    """Return one or the other: `DFD_TESTS=release pytest` is the long run."""
+    """Return one or the other: `TEST_LENGTH=release pytest` is the long run."""
     return release if RELEASE else ever

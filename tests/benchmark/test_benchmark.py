@@ -59,7 +59,7 @@ def test_lines_and_groups_are_found_by_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not RELEASE, reason="minutes of the plain way: DFD_TESTS=release")
+@pytest.mark.skipif(not RELEASE, reason="minutes of the plain way: TEST_LENGTH=release")
 def test_a_tiny_archive_is_compared_with_the_plain_way(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
