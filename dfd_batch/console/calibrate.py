@@ -19,9 +19,8 @@ from rich.table import Table
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch.checkpoint import Metric, ModelCard, OperatingPoint, Thresholds
-from dfd_batch.console.account import reconciliation
 from dfd_batch.console.answer import FAILED, OK
-from dfd_batch.console.scan import plan_line, say
+from dfd_batch.console.scan import say, watched
 from dfd_batch.console.text import counts, printable, to_json
 from dfd_batch.judge import thresholds as conformal
 from dfd_batch.judge.thresholds import Band
@@ -81,8 +80,10 @@ def run(
     base = checkpoints.load(settings.checkpoint).card
     _check_free(out)
     place = reports or str(out / "scan")
-    if source is not None and not _scan(source, place, settings, address, console):
-        return FAILED
+    if source is not None:
+        done = watched(source, place, settings, address, console)
+        if not done.reconciled:
+            return FAILED
     sample = _sample(source, place, base, settings)
     bands = conformal.bands(sample.probabilities, fpr)
     account: dict[str, Any] = {
@@ -114,27 +115,6 @@ def _check_free(out: Path) -> None:
     """Refuse to write over any checkpoint but one that was made here."""
     if (out / "card.json").exists() and checkpoints.load_card(str(out)).operating_point is None:
         raise UsageError(f"{out} holds a checkpoint of its own; give --out another directory.")
-
-
-def _scan(
-    source: str, place: str, settings: Settings, address: str | None, console: Console
-) -> bool:
-    """Judge what has no verdict yet; return whether every object got its row."""
-    from dfd_batch import pipeline
-    from dfd_batch.console.progress import watching
-
-    with watching(console) as listener:
-        result = pipeline.scan(
-            source,
-            place,
-            settings,
-            address=address,
-            on_plan=lambda plan: say(console, plan_line(plan)),
-            on_progress=listener,
-        )
-    if not result.reconciled:
-        say(console, reconciliation(result.n_manifest, result.n_reported, result.n_distinct))
-    return result.reconciled
 
 
 def _sample(source: str | None, place: str, base: ModelCard, settings: Settings) -> Sample:

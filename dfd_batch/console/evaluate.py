@@ -22,9 +22,8 @@ from dfd_batch import __version__
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import storage as stores
 from dfd_batch.checkpoint import ModelCard
-from dfd_batch.console.account import reconciliation
 from dfd_batch.console.answer import FAILED, OK
-from dfd_batch.console.scan import plan_line, say
+from dfd_batch.console.scan import say, watched
 from dfd_batch.console.text import counts, printable
 from dfd_batch.evaluation import labels, page, protocol, results
 from dfd_batch.evaluation.labels import TestSet
@@ -189,27 +188,14 @@ def _scan_some(
 ) -> bool:
     if not uris:
         return True
-    from dfd_batch import pipeline
-    from dfd_batch.console.progress import watching
-
     settings = contender.settings
     manifest = stores.join(out, f"{name}.jsonl")
     lines = "".join(json.dumps({"uri": uri}) + "\n" for uri in uris)
     stores.write_bytes(manifest, lines.encode(), settings.storage)
     say(console, f"{contender.told.name}, {name}")
-    with watching(console) as listener:
-        done = pipeline.scan(
-            manifest,
-            out,
-            settings,
-            address=address,
-            on_plan=lambda plan: say(console, plan_line(plan)),
-            on_progress=listener,
-        )
+    done = watched(manifest, out, settings, address, console)
     if done.stopped is not None:
         raise UsageError(f"Stopped. {done.stopped} Run the same command again to go on.")
-    if not done.reconciled:
-        say(console, reconciliation(done.n_manifest, done.n_reported, done.n_distinct))
     return done.reconciled
 
 

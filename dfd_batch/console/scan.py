@@ -50,6 +50,34 @@ def places(source: str | None, out: str | None, console: Console) -> tuple[str, 
     return str(make_demo(DEMO)), out or str(DEMO / "out")
 
 
+def watched(
+    source: str, out: str, settings: Settings, address: str | None, console: Console
+) -> RunResult:
+    """Judge what has no verdict yet as a part of another command: plan, progress, what is missing.
+
+    Args:
+        source: As of `dfd scan`.
+        out: Where its reports go.
+        settings: Of the scan.
+        address: Ray cluster.
+        console: Is told.
+    """
+    from dfd_batch import pipeline
+
+    with watching(console) as listener:
+        done = pipeline.scan(
+            source,
+            out,
+            settings,
+            address=address,
+            on_plan=lambda plan: say(console, plan_line(plan)),
+            on_progress=listener,
+        )
+    if not done.reconciled:
+        say(console, reconciliation(done.n_manifest, done.n_reported, done.n_distinct))
+    return done
+
+
 def run(
     source: str | None,
     out: str | None,
