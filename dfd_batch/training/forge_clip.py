@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dfd_batch.training import forge
 from dfd_batch.training.filming import Filming, draw_filming
 from dfd_batch.training.pools import Image
-from dfd_batch.training.temporal_traces import TRACES, Clip, similarity
+from dfd_batch.training.temporal_traces import TRACES, WHOLE, Clip, similarity
 from dfd_batch.training.trouble import draw_order as hard_genuine
 
 __all__ = ["OPERATIONS", "Clip", "Filming", "ForgedClip", "draw_filming", "forge_clip"]
@@ -26,14 +26,15 @@ __all__ += ["hard_genuine"]
 Labels = NDArray[np.float32]
 
 ODDS = {
-    "static": 0.25,
-    "drift": 0.14,
-    "jitter": 0.14,
-    "flicker": 0.13,
-    "hold": 0.13,
+    "static": 0.22,
+    "drift": 0.12,
+    "jitter": 0.12,
+    "flicker": 0.11,
+    "hold": 0.12,
     "lip_lag": 0.12,
     "eyes_open": 0.05,
-    "pulse_kill": 0.04,  # hardly survives a codec: many such labels would be noise
+    "pulse_kill": 0.03,  # hardly survives a codec: many such labels would be noise
+    "reenact": 0.11,
 }
 OPERATIONS = tuple(ODDS)
 BOUNDED_SHARE = 0.35
@@ -149,6 +150,8 @@ def _restyled(frames: Image, rng: Generator) -> Image:
 def _masks(clip: Clip, rng: Generator, region: str | None, anew: bool) -> list[forge.Mask]:
     """Return a mask for every frame: the same carried along by the landmarks, or drawn anew."""
     seed, side = int(rng.integers(2**31)), clip.frames.shape[1]
+    if region == WHOLE:
+        return [np.ones((side, side), np.float32)] * len(clip.frames)
     first = clip.landmarks[0]
     if anew:
         return [

@@ -1,8 +1,8 @@
 """What a forger's frame-by-frame work leaves behind in time: one function per trace.
 
 Parts that wander (the idea of FakeSTormer, ICCV 2025), paste-ins that jitter or flicker, faces and
-mouths out of step, eyes that never close, skin without a pulse. Each returns the frames that are
-then blended into the clip inside a mask.
+mouths out of step, eyes that never close, skin without a pulse, stills brought to life. Each
+returns the frames that are then blended into the clip inside a mask.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from dfd_batch.training import forge
 from dfd_batch.training.pools import Image, Points
 
 Openness = NDArray[np.float32]
 Frames = NDArray[np.int64]
 
+WHOLE = "whole"
+"""The region of what replaces all of a frame."""
 PARTS = (range(36, 42), range(42, 48), range(27, 36), range(48, 68), range(6, 11))
 ANCHORS = [*range(17, 36), 36, 39, 42, 45]
 """Landmarks that speech and blinks hardly move: brows, nose, corners of the eyes."""
@@ -140,6 +143,39 @@ def _pulse_kill(clip: Clip, rng: Generator) -> Image:
     return np.stack(out)
 
 
+def _reenact(clip: Clip, rng: Generator) -> Image:
+    """One frame moves as the face did: a still brought to life, as talking heads are."""
+    n, side = clip.frames.shape[:2]
+    k = int(rng.integers(n))
+    still = clip.frames[k]
+    if rng.random() < 0.5:
+        still = forge.generator_trace(still, rng)
+    points = clip.landmarks
+    if n > 2:  # what drives a still has no noise
+        points = np.concatenate(
+            [points[:1], (points[:-2] + 2 * points[1:-1] + points[2:]) / 4, points[-1:]]
+        )
+    reach, stands = 0.3 * _eye_distance(clip), rng.random() < 0.5
+    coarse = (np.arange(side // 8) + 0.5) * 8
+    places = np.stack(np.broadcast_arrays(coarse[None], coarse[:, None]), -1)
+    grid = np.arange(side, dtype=np.float32)
+    out = []
+    for now in points:
+        pose = similarity(now, points[k])
+        own = now @ pose[:, :2].T + pose[:, 2]
+        apart = np.square(places[:, :, None] - now).sum(-1)
+        near = np.exp(-apart / (2 * reach**2))
+        share = near.sum(-1, keepdims=True)
+        field = places @ pose[:, :2].T + pose[:, 2] - places
+        if stands:  # the surroundings stay where they were
+            field *= np.minimum(np.exp(-apart.min(-1) / (2 * (3 * reach) ** 2)), 1)[..., None]
+        field += near @ (points[k] - own) / (share + 0.1)
+        field = np.asarray(cv2.resize(field.astype(np.float32), (side, side)), np.float32)
+        x, y = grid[None] + field[..., 0], grid[:, None] + field[..., 1]
+        out.append(cv2.remap(still, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+    return np.stack(out).astype(np.uint8)
+
+
 TRACES: dict[str, tuple[str | None, Callable[[Clip, Generator], Image]]] = {
     "drift": ("face", _drift),
     "jitter": (None, _jitter),
@@ -148,6 +184,7 @@ TRACES: dict[str, tuple[str | None, Callable[[Clip, Generator], Image]]] = {
     "lip_lag": ("mouth", _lip_lag),
     "eyes_open": ("eyes", _eyes_open),
     "pulse_kill": ("face", _pulse_kill),
+    "reenact": (WHOLE, _reenact),
 }
 """The region that each blends (drawn when None), and what it blends in there."""
 
