@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ class CpuNetwork:
 
 def _compile(module: nn.Module, example: Tensor, shape: list[int]) -> Any:
     """Return a request that infers, or None where OpenVINO does not know one of the layers."""
-    import openvino
+    from openvino import PartialShape
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -83,8 +84,8 @@ def _compile(module: nn.Module, example: Tensor, shape: list[int]) -> Any:
             traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             decoder = TorchScriptPythonDecoder(traced, example_input=example)
             model = frontend.convert(frontend.load(decoder))
-        model.reshape(openvino.PartialShape(shape))
-        return openvino.Core().compile_model(model, "CPU", OPTIONS).create_infer_request()
+        model.reshape(PartialShape(shape))
+        return _core().compile_model(model, "CPU", OPTIONS).create_infer_request()
     except Exception as error:  # noqa: BLE001, RUF100 - any backbone may be named
         log.warning(
             "%s runs uncompiled, several times slower: OpenVINO cannot convert it (%s).",
@@ -92,3 +93,15 @@ def _compile(module: nn.Module, example: Tensor, shape: list[int]) -> Any:
             str(error).splitlines()[0] if str(error) else type(error).__name__,
         )
         return None
+
+
+@cache
+def _core() -> Any:
+    """Return this process's only OpenVINO, which is never given up.
+
+    Each one's processor plugin puts a stack for signal handlers of its own in place and frees it
+    when it goes: where several come and go, the next signal (Ctrl-C, SIGTERM) kills the process.
+    """
+    import openvino
+
+    return openvino.Core()

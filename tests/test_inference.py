@@ -81,3 +81,23 @@ def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
         "assert telemetry_utils.tm.__name__ == 'openvino.tools.ovc.telemetry_stub'\n"
     )
     subprocess.run([sys.executable, "-c", seen], check=True)
+
+
+def test_signals_are_handled_after_networks_have_come_and_gone() -> None:
+    """Where OpenVINO has left a stack for handlers that is no more, Ctrl-C is a crash."""
+    seen = (
+        "import faulthandler, signal, torch\n"
+        "from dfd_batch.inference import CpuNetwork\n"
+        "faulthandler.enable()\n"
+        "new = lambda: CpuNetwork(torch.nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 9, 9))\n"
+        "first, second = new(), new()\n"
+        "first = None\n"
+        "second = None\n"
+        "told = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: told.append('stopped'))\n"
+        "for _ in range(9):\n"
+        "    big = [bytes(20_000) for _ in range(999)]\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "assert told == ['stopped'] * 9\n"
+    )
+    subprocess.run([sys.executable, "-c", seen], check=True)
