@@ -87,6 +87,8 @@ class Cascade:
         move, sure = self._propose(torch.from_numpy(_whole(sums, size)))
         confidences = sure.numpy()[0, 1]
         y, x = np.nonzero(confidences >= threshold)
+        if not len(y):
+            return np.zeros((0, 9), np.float32)
         corner = np.stack([x, y], 1).astype(np.float32) * STRIDE + 1
         boxes = np.concatenate([corner / scale, (corner + CELL - 1) / scale], 1)
         told = confidences[y, x]
@@ -212,14 +214,11 @@ def _square(boxes: Floats) -> Floats:
 
 def _apart(boxes: Floats, confidences: Floats, most: float) -> NDArray[np.int64]:
     """Return the indices of boxes that are kept, best first, where no two overlap more."""
-    from torchvision.ops import nms
-
-    kept = nms(
-        torch.from_numpy(np.ascontiguousarray(boxes)),
-        torch.from_numpy(np.ascontiguousarray(confidences)),
-        most,
-    )
-    return np.asarray(kept.numpy(), np.int64)
+    if len(boxes) < 2:
+        return np.arange(len(boxes))
+    corners = np.concatenate([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]], 1).astype(np.float64)
+    kept = cv2.dnn.NMSBoxes(corners.tolist(), confidences.tolist(), 0.0, most)
+    return np.asarray(kept, np.int64)
 
 
 def _apart_by_smaller(boxes: Floats, confidences: Floats, most: float) -> NDArray[np.intp]:

@@ -84,7 +84,7 @@ class ObjectFaces:
             return
         self._n_frames += len(clip.frames)
         middle = clip.frames[len(clip.frames) // 2]
-        luma = brightness(middle[::4, ::4])
+        luma = brightness(middle[::8, ::8])
         self._luma = max(self._luma, luma)
         shots = [self._shot(clip, frames) for frames in tracking.shots(clip.frames)]
         if any(shot.tracks for shot in shots):
