@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from dfd_batch.decode.confine import MAX_DEADLINE_S
 from dfd_batch.decode.sampling import n_clips_wanted
 from dfd_batch.resources import PoolSizes
@@ -17,6 +19,8 @@ MOST_PER_BLOCK = 4
 BLOCKS_PER_ACTOR = 50
 """At least so many blocks for each Crop actor, or some would idle while the last are decoded."""
 PER_EMBED_ON_GPU = 4
+PIECES = 16
+"""Of a manifest, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,13 @@ def rows_per_file(n_rows: int) -> int:
     Small files lose little to a kill and show progress; large archives want fewer of them.
     """
     return min(512, max(4, n_rows // 100))
+
+
+def pieces(table: pa.Table, block: int) -> list[pa.Table]:
+    """Return a manifest in parts of whole blocks, which Ray splits up side by side.
+
+    One task that splits a table gives a few blocks each time the scheduler looks at it, about 15 in
+    a second: enough for thirty nodes, not for sixty.
+    """
+    rows = block * max(1, -(-table.num_rows // (block * PIECES)))
+    return [table.slice(begin, rows) for begin in range(0, table.num_rows, rows)]

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import storage as stores
-from dfd_batch.batches import batch_sizes
+from dfd_batch.batches import batch_sizes, pieces
 from dfd_batch.catalog.ledger import read_ledger
 from dfd_batch.catalog.listing import listing
 from dfd_batch.catalog.plan import Plan, plan
@@ -149,7 +149,7 @@ def _chain(context: RunContext, part: pa.Table, n_rows: int) -> Dataset:
     on_gpu = heavy | {"num_gpus": sizes.gpus_per_embed}
     given: dict[str, Any] = {"batch_format": "pyarrow", "fn_constructor_args": (context,)}
     return (
-        ray.data.from_arrow(part)
+        ray.data.from_arrow(pieces(part, batches.block))
         .repartition(target_num_rows_per_block=batches.block)  # else a table is one block
         .map_batches(Crop, batch_size=1, compute=_pool(sizes.crop), **heavy, **given)
         .map_batches(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dfd_batch.batches import BatchSizes, batch_sizes
+from dfd_batch.batches import PIECES, BatchSizes, batch_sizes, pieces
 from dfd_batch.decode.confine import MAX_DEADLINE_S
 from dfd_batch.resources import PoolSizes
 from dfd_batch.settings import Limits, Pools, Sampling, Settings
@@ -37,3 +40,11 @@ def test_a_block_of_hanging_objects_ends_before_ray_gives_up(
     block = batch_sizes(settings, ON_CPU, 10**6).block
     assert block >= 1
     assert block * longest_s <= MAX_DEADLINE_S
+
+
+@given(n=st.integers(0, 1000), block=st.integers(1, 8))
+def test_pieces_are_the_manifest_in_order_and_end_with_blocks(n: int, block: int) -> None:
+    manifest = pa.table({"uri": [str(i) for i in range(n)]})
+    found = pieces(manifest, block)
+    assert pa.concat_tables(found or [manifest]) == manifest
+    assert len(found) <= PIECES and all(len(piece) % block == 0 for piece in found[:-1])

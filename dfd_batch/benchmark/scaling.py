@@ -19,8 +19,8 @@ from dfd_batch.benchmark.media import Made, make
 
 SHARING = 8
 """Nodes whose Embed shares a process."""
-BLOCKS = 8
-"""That each node takes."""
+BLOCKS, FEW_BLOCKS = 24, 8
+"""That each node takes; their first and last second, in which not all work, count too."""
 START_S = 600
 """How long the actors of all nodes may take to start."""
 
@@ -37,7 +37,8 @@ def measure(bench: Bench) -> list[Line]:
     """Return how throughput grows with nodes."""
     times = cpu.apart(stage_times, bench)
     counts = (1, 4, 16) if bench.quick else (1, 2, 4, 8, 16, 32, 64)
-    rates = {n: cpu.apart(_rate, n, times) for n in counts}
+    blocks = FEW_BLOCKS if bench.quick else BLOCKS
+    rates = {n: cpu.apart(_rate, n, times, blocks) for n in counts}
     told = f"Crop {times.crop_s:.2f} s, Embed {times.embed_s:.2f} s an object, replayed"
     lines = [
         Line(f"objects_per_s_{n}_nodes", f"{n} nodes, simulated", "1/s", [rate], None, told)
@@ -71,21 +72,23 @@ def stage_times(bench: Bench) -> Times:
     return Times(cost.crop_s, cost.embed_s)
 
 
-def _rate(n_nodes: int, times: Times) -> float:
+def _rate(n_nodes: int, times: Times, blocks: int) -> float:
     """Return objects per second of a chain over so many nodes."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    from dfd_batch.batches import MOST_PER_BLOCK
+    from dfd_batch.batches import MOST_PER_BLOCK, pieces
     from dfd_batch.benchmark.efficiency import rate
     from dfd_batch.benchmark.replay import Replay
     from dfd_batch.resources import start_ray
 
     start_ray(None)
     DataContext.get_current().wait_for_min_actors_s = START_S
-    n_objects = n_nodes * BLOCKS * MOST_PER_BLOCK
+    n_objects = n_nodes * blocks * MOST_PER_BLOCK
     ids = pa.table({"media_id": [str(i) for i in range(n_objects)]})
-    chain = ray.data.from_arrow(ids).repartition(target_num_rows_per_block=MOST_PER_BLOCK)
+    chain = ray.data.from_arrow(pieces(ids, MOST_PER_BLOCK)).repartition(
+        target_num_rows_per_block=MOST_PER_BLOCK
+    )
     # with a tenth to spare, or the second stage would be the one that is measured
     n_embed = math.ceil(n_nodes / SHARING)
     embed_s = min(times.embed_s, times.crop_s) * n_embed / n_nodes / 1.1
