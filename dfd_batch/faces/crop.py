@@ -79,8 +79,8 @@ def cut(frame: Frame, square: Square, size: int) -> Frame:
     whole = 2**times
     patch = _patch(frame, x0, y0, -(-(math.ceil(ratio * size) + 5) // whole) * whole)
     patch, fraction = halved(patch, times), 1 / whole
-    if ratio > AREA:
-        n = max(1, round(len(patch) / (ratio * fraction)))
+    if (left_over := ratio * fraction) > AREA:
+        n = max(1, round(len(patch) / left_over))
         fraction *= n / len(patch)
         patch = cv2.resize(patch, (n, n), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     # Pixel centres lie at .5: both maps, of the crop and of the shrunk patch, keep to that.
