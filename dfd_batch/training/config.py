@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tomllib
@@ -133,6 +134,13 @@ class TrainConfig(BaseModel):
     def _with_motion(cls, given: Any) -> Any:
         # The card's default is a detector without: those made before motion do not say so.
         return {"motion": MOTION_WIDTH} | given if isinstance(given, dict) else given
+
+    @property
+    def media_mark(self) -> str:
+        """Return what names of files in `work` end in that hold media of some licences only."""
+        if not self.licences:
+            return ""
+        return "-" + hashlib.sha256("\n".join(sorted(self.licences)).encode()).hexdigest()[:8]
 
     def allows(self, licence: str) -> bool:
         """Return whether media of a licence may be used."""

@@ -132,7 +132,7 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
         config: Sizes, seed and the work directory, which keeps clips and state.
     """
     device, n_pairs, width = device_of(config), config.motion_pairs, config.architecture.motion
-    mark = f"{config.seed}-{config.clip_frames}-{config.preprocessing.crop_size}"
+    mark = f"{config.seed}-{config.clip_frames}-{config.preprocessing.crop_size}{config.media_mark}"
     torch.manual_seed(config.seed)
     train, check = (
         mapped_clips(config, n, held_out, config.work / f"motion-{name}-{mark}")

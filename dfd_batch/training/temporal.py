@@ -58,7 +58,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     load_part(encoder, base, "encoder")
     device = device_of(config)
     encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mark = base.card.weights_sha256[:12]
+    mark = base.card.weights_sha256[:12] + config.media_mark
     motion = None
     if architecture.motion:
         learned = motion_of(config) if config.motion_from else fit_motion(config)

@@ -199,6 +199,14 @@ def test_scanning_computes_the_features_that_training_computed(
     np.testing.assert_allclose(found["frame_logit"], logits[:2].reshape(-1), atol=0.05)
 
 
+def test_media_of_all_licences_are_not_taken_for_those_of_some(work: Path) -> None:
+    motion.fit_motion(config(work))
+    with pytest.raises(UsageError):
+        motion.fit_motion(config(work, licences=("none such",)))
+    marks = {config(work, licences=x).media_mark for x in ((), ("MIT",), ("CC0",))}
+    assert len(marks) == 3 and "" in marks
+
+
 def test_any_pool_with_consecutive_frames_serves_whatever_its_name(
     tmp_path: Path, toy_pools: Path
 ) -> None:
