@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frames = Sequence[NDArray[np.uint8]]
+AV1, AV1_FAST = "libsvtav1", {"preset": "12"}
 
 
 def numbered_frames(n: int, width: int = 96, height: int = 64) -> list[NDArray[np.uint8]]:
@@ -93,6 +95,10 @@ def write_video(
         container.mux(stream.encode())
         if sound is not None:
             _write_tone(container, sound, len(frames) / fps)
+    if codec == AV1:
+        # Where root runs it, it gives the thread that calls it real-time priority, which all that
+        # is started later inherits: a browser that is busy then stops the whole machine.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 

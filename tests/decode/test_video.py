@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from dfd_batch.decode.media import decode
 from dfd_batch.outcomes import MediaFault, Outcome
 from dfd_batch.schema import Clip, Decoded, Probe
 from dfd_batch.settings import Coverage, Limits, Sampling
-from tests.media import moving_frames, number_of, numbered_frames, write_sound, write_video
+from tests.media import (
+    AV1,
+    AV1_FAST,
+    moving_frames,
+    number_of,
+    numbered_frames,
+    write_sound,
+    write_video,
+)
 
 QUIET_X265 = {"x265-params": "log-level=none:pools=none:frame-threads=1"}
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8", "b": "2M"}
@@ -46,8 +55,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     "vp8.webm": {"codec": "libvpx", "options": FAST_VPX},
     "vp9.webm": {"codec": "libvpx-vp9", "options": FAST_VPX},
     "vp9.mp4": {"codec": "libvpx-vp9", "options": FAST_VPX},
-    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12"}},
-    "av1.webm": {"codec": "libsvtav1", "options": {"preset": "12"}},
+    "av1.mp4": {"codec": AV1, "options": AV1_FAST},
+    "av1.webm": {"codec": AV1, "options": AV1_FAST},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"q": "2", "b": "4M"}},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"q": "2", "b": "4M"}},
     "mpeg2video.mpg": {"codec": "mpeg2video", "options": {"b": "4M"}},
@@ -260,3 +269,7 @@ def test_sound_alone_is_unsupported(tmp_path: Path) -> None:
 def test_frames_with_too_many_pixels_are_too_large(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", numbered_frames(4))
     assert fault_of(path, Limits(max_pixels=96 * 64 - 1)).outcome is Outcome.TOO_LARGE
+
+
+def test_what_writes_test_media_leaves_the_usual_priority() -> None:
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -16,7 +16,7 @@ import numpy as np
 from dfd_batch.demo.photographs import coffee
 from tests.faults.scenes import Picture, portrait, scene
 from tests.faults.zoo import NO_FACE, SCORED, TOO_LARGE, TOO_SMALL, UNREADABLE, UNSUPPORTED, kind
-from tests.media import numbered_frames, write_sound, write_video
+from tests.media import AV1, AV1_FAST, numbered_frames, write_sound, write_video
 
 VPX = {"deadline": "realtime", "cpu-used": "8"}
 HDR10 = {
@@ -223,8 +223,8 @@ KINDS = [
     kind("v-vp9.mp4", film("libvpx-vp9", options=VPX), SCORED),
     kind("v-vp8.ivf", film("libvpx", options=VPX), SCORED),
     kind("v-alpha.webm", film("libvpx-vp9", pix_fmt="yuva420p", options=VPX), SCORED),
-    kind("v-av1.mp4", film("libsvtav1", options={"preset": "12"}), SCORED),
-    kind("v-av1.mkv", film("libsvtav1", options={"preset": "12"}), SCORED),
+    kind("v-av1.mp4", film(AV1, options=AV1_FAST), SCORED),
+    kind("v-av1.mkv", film(AV1, options=AV1_FAST), SCORED),
     kind("v-mpeg4.mp4", film("mpeg4"), SCORED),
     kind("v-mpeg4.avi", film("mpeg4", options={"bf": "2"}), SCORED),
     kind("v-mpeg2.mpg", film("mpeg2video"), SCORED),
