@@ -149,8 +149,7 @@ def _chain(context: RunContext, part: pa.Table, n_rows: int) -> Dataset:
     on_gpu = heavy | {"num_gpus": sizes.gpus_per_embed}
     given: dict[str, Any] = {"batch_format": "pyarrow", "fn_constructor_args": (context,)}
     return (
-        ray.data.from_arrow(pieces(part, batches.block))
-        .repartition(target_num_rows_per_block=batches.block)  # else a table is one block
+        in_blocks(part, batches.block)
         .map_batches(Crop, batch_size=1, compute=_pool(sizes.crop), **heavy, **given)
         .map_batches(
             Embed,
@@ -161,6 +160,12 @@ def _chain(context: RunContext, part: pa.Table, n_rows: int) -> Dataset:
         )
         .map_batches(Report, batch_size=batches.file, compute=_pool(1), num_cpus=0, **given)
     )
+
+
+def in_blocks(table: pa.Table, block: int) -> Dataset:
+    """Return a manifest as Ray Data hands it to the first stage, so many objects a block."""
+    # a table would be one block
+    return ray.data.from_arrow(pieces(table, block)).repartition(target_num_rows_per_block=block)
 
 
 def _pool(size: int) -> ActorPoolStrategy:

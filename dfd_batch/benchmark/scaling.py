@@ -77,18 +77,17 @@ def _rate(n_nodes: int, times: Times, blocks: int) -> float:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    from dfd_batch.batches import MOST_PER_BLOCK, pieces
+    from dfd_batch.batches import MOST_PER_BLOCK
     from dfd_batch.benchmark.efficiency import rate
     from dfd_batch.benchmark.replay import Replay
+    from dfd_batch.pipeline import in_blocks
     from dfd_batch.resources import start_ray
 
     start_ray(None)
     DataContext.get_current().wait_for_min_actors_s = START_S
     n_objects = n_nodes * blocks * MOST_PER_BLOCK
     ids = pa.table({"media_id": [str(i) for i in range(n_objects)]})
-    chain = ray.data.from_arrow(pieces(ids, MOST_PER_BLOCK)).repartition(
-        target_num_rows_per_block=MOST_PER_BLOCK
-    )
+    chain = in_blocks(ids, MOST_PER_BLOCK)
     # with a tenth to spare, or the second stage would be the one that is measured
     n_embed = math.ceil(n_nodes / SHARING)
     embed_s = min(times.embed_s, times.crop_s) * n_embed / n_nodes / 1.1

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dfd_batch.faces.cascade import NO_FACES, Cascade, Faces
 from dfd_batch.faces.crop import Frame, Points, halved
 
-TARGET_PX, LEAST_PX = 64, 32
+TARGET_PX = 64
 """A known face is looked for again at this height: MTCNN's last network sees 48 pixels."""
 LONG_SIDE_STEP = 64
 """Sides of closer looks are multiples of it: each new size of a picture costs the compiled networks
@@ -67,7 +67,7 @@ def closer(look: Look, height_px: float, frame_long_side: int) -> Look:
     steps = max(1, math.ceil(frame_long_side * TARGET_PX / height_px / LONG_SIDE_STEP))
     if steps * LONG_SIDE_STEP >= look.long_side:
         return look
-    return replace(look, long_side=steps * LONG_SIDE_STEP, min_face_px=LEAST_PX)
+    return replace(look, long_side=steps * LONG_SIDE_STEP, min_face_px=TARGET_PX // 2)
 
 
 def dear_looks(look: Look, luma: float) -> list[Look]:

@@ -168,7 +168,7 @@ def _reenact(clip: Clip, rng: Generator) -> Image:
         share = near.sum(-1, keepdims=True)
         field = places @ pose[:, :2].T + pose[:, 2] - places
         if stands:  # the surroundings stay where they were
-            field *= np.minimum(np.exp(-apart.min(-1) / (2 * (3 * reach) ** 2)), 1)[..., None]
+            field *= np.exp(-apart.min(-1) / (2 * (3 * reach) ** 2))[..., None]
         field += near @ (points[k] - own) / (share + 0.1)
         field = np.asarray(cv2.resize(field.astype(np.float32), (side, side)), np.float32)
         x, y = grid[None] + field[..., 0], grid[:, None] + field[..., 1]

@@ -271,5 +271,6 @@ def test_frames_with_too_many_pixels_are_too_large(tmp_path: Path) -> None:
     assert fault_of(path, Limits(max_pixels=96 * 64 - 1)).outcome is Outcome.TOO_LARGE
 
 
-def test_what_writes_test_media_leaves_the_usual_priority() -> None:
+def test_writing_av1_leaves_the_usual_priority(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", numbered_frames(4), codec=AV1, options=AV1_FAST)
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
