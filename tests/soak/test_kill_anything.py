@@ -42,7 +42,9 @@ N_VIDEOS, N_BAD = max(2, N_IMAGES // 11), max(3, N_IMAGES // 11)
 KILLS = {"decoder": 7, "actor": 6, "driver": 4, "node": 2, "store": 2}
 OUTAGES_S = length([30.0, 3.0], [10.0, 3.0])
 SHARE = min(1.0, N_IMAGES / 440)
-MAX_RUNS = 25
+MAX_RUNS = 40
+N_MORE = 32
+"""So many objects arrive when all are judged before all is killed that shall be."""
 ROWS_PER_FILE = 4
 TELLING = {"RAY_BACKEND_LOG_LEVEL": "error"}
 """Makes an aborted driver say where it was."""
@@ -50,18 +52,24 @@ DIFFER = {"run_id", "scanned_at", "attempt"}
 """Columns that say when and how often, beside those that end in `_ms`."""
 
 
+def put_pictures(endpoint: str, numbers: range) -> None:
+    """Put real pictures of a face or of none, each with bytes of its own."""
+    s3 = boto3.client("s3", endpoint_url=endpoint)
+    face = Image.fromarray(astronaut()).crop((130, 10, 330, 210)).resize((144, 144))
+    cup = Image.fromarray(coffee()).resize((150, 100))
+    for i in numbers:
+        picture = io.BytesIO()
+        (cup if i % 10 == 9 else face).save(picture, "jpeg", quality=60 + i % 35)
+        body = picture.getvalue() + i.to_bytes(4)  # bytes after the end are passed over
+        s3.put_object(Bucket="soak", Key=f"in/{i % 7}/{i:04}.jpg", Body=body)
+
+
 @pytest.fixture(scope="module")
 def archive(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a prefix with small real pictures and videos and what is neither."""
     s3 = boto3.client("s3", endpoint_url=s3_server)
     s3.create_bucket(Bucket="soak")
-    face = Image.fromarray(astronaut()).crop((130, 10, 330, 210)).resize((144, 144))
-    cup = Image.fromarray(coffee()).resize((150, 100))
-    for i in range(N_IMAGES):
-        picture = io.BytesIO()
-        (cup if i % 10 == 9 else face).save(picture, "jpeg", quality=60 + i % 35)
-        body = picture.getvalue() + i.to_bytes(4)  # bytes after the end make each its own
-        s3.put_object(Bucket="soak", Key=f"in/{i % 7}/{i:04}.jpg", Body=body)
+    put_pictures(s3_server, range(N_IMAGES))
     film = write_video(tmp_path_factory.mktemp("film") / "a.mp4", moving_frames(6, 256, 224))
     whole = film.read_bytes()
     for i in range(N_VIDEOS):
@@ -166,7 +174,7 @@ def test_nothing_is_lost_whatever_is_killed(
     archive: str, nodes: Nodes, store: Store, s3_server: str, detector: str
 ) -> None:
     random = Random(SEED)
-    n_objects = N_IMAGES + N_VIDEOS + N_BAD
+    n_images, n_objects = N_IMAGES, N_IMAGES + N_VIDEOS + N_BAD
     todo = [kind for kind, n in KILLS.items() for _ in range(max(1, round(n * SHARE)))]
     random.shuffle(todo)
     outages_s = list(OUTAGES_S)
@@ -175,6 +183,7 @@ def test_nothing_is_lost_whatever_is_killed(
     scan = Scan(f"{archive}/in", out, detector, "--address", nodes.address)
     # by progress, not by the clock: a fast machine is killed as often as a slow one
     every = max(1, n_objects // ROWS_PER_FILE // (len(todo) + 4))  # files between two kills
+    n_at_kill = 0
     began = time.monotonic()
     accounts = []
     for _ in range(MAX_RUNS):
@@ -182,7 +191,7 @@ def test_nothing_is_lost_whatever_is_killed(
         while driver.poll() is None:
             time.sleep(0.05)
             n_now = n_files(s3_server, "out/reports/")
-            if not todo or n_now < (done.total() + 1) * every:
+            if not todo or n_now < n_at_kill + every:
                 continue
             kind = todo.pop()
             match kind:
@@ -198,16 +207,20 @@ def test_nothing_is_lost_whatever_is_killed(
                     did = store.vanish(outages_s.pop(0))
             done[kind] += did
             if did:
+                n_at_kill = n_now
                 print(f"{time.monotonic() - began:6.1f} s  {n_now} files  kill {kind}")
             else:  # there was none just then
                 todo.insert(0, kind)
         accounts.append(scan.account(driver))
         print(f"{time.monotonic() - began:6.1f} s  run ends: {accounts[-1]}"[:600])
         if accounts[-1]["code"] == 0 and accounts[-1]["n_manifest"] == 0:
-            break
+            if not todo:
+                break
+            put_pictures(s3_server, range(n_images, n_images + N_MORE))
+            n_images, n_objects = n_images + N_MORE, n_objects + N_MORE
     print(done, len(accounts), "runs", f"{time.monotonic() - began:.0f} s")
     assert accounts[-1]["code"] == 0 and accounts[-1]["plan"]["n_done"] == n_objects
-    assert done.total() >= (20 if SHARE == 1 else len(KILLS)), todo
+    assert not todo and done.total() >= (20 if SHARE == 1 else len(KILLS)), todo
     for account in accounts:
         no_traceback = "dfd_batch/cli.py" not in account["said"]
         assert no_traceback or account["code"] == -6, account["said"]
