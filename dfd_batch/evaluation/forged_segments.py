@@ -23,6 +23,7 @@ from dfd_batch.features.flow import MotionMaps
 from dfd_batch.features.motion import MotionEmbedder
 from dfd_batch.judge.decide import Evidence, decide
 from dfd_batch.judge.frames import Features, FrameJudge
+from dfd_batch.judge.segments import find_segments
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.pools import Image
@@ -53,17 +54,23 @@ def measure(
     for number in range(n_pairs):
         pair = forge.pair(number)
         if 0 < pair.labels.sum() < len(pair.labels):
-            none = np.zeros_like(pair.labels)
-            for crops, labels in ((pair.genuine, none), (pair.fake, pair.labels)):
+            truth = stretches(pair.labels)
+            if not len(truth):
+                continue
+            for crops, true in ((pair.genuine, truth[:0]), (pair.fake, truth)):
                 found, confidence = judge(crops)
-                videos.append(Video(stretches(labels), found, confidence, pair.group))
+                videos.append(Video(true, found, confidence, pair.group))
     return segments.measure(videos)
 
 
 def stretches(labels: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (M, 2) start and end in seconds of the forged stretches of frame labels (T,)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], labels > 0, [0]])))
-    return np.asarray(edges.reshape(-1, 2) / FPS, np.float64)
+    """Return (M, 2) start and end in seconds of the forged stretches of frame labels (T,).
+
+    Joined and dropped as a scan joins and drops segments: a frame inside a stretch where a held
+    face happens to stand where it should does not part it.
+    """
+    found = find_segments(np.arange(len(labels)) / FPS, labels, 1 / FPS, median_frames=1)
+    return np.array([(s.start_s, s.end_s) for s in found], np.float64).reshape(-1, 2)
 
 
 class _Scan:

@@ -96,6 +96,7 @@ class Embedder:
         self._device = torch.device(device)
         self._micro_batch = micro_batch_frames
         self._views = views
+        self._level = 1 / (255 * torch.tensor(self._card.preprocessing.std))
         self._narrow = self._device.type != "cpu"
         encoder = FrameEncoder(self._card.architecture)
         load_part(encoder, checkpoint, "encoder")
@@ -186,7 +187,7 @@ class Embedder:
         vectors = torch.zeros(len(batch), self.feature_dim, device=self._device)
         odds = torch.zeros(len(batch), device=self._device)
         for index in range(self._views):
-            looked = view(x, seeds, index)
+            looked = view(x, seeds, index, self._level) if self._views > 1 else x
             with torch.autocast(self._device.type, torch.float16, enabled=narrow):
                 features, logits = self._encoder(looked)
             vectors += features.float() / self._views

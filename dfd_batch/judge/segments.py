@@ -28,7 +28,10 @@ class Segment:
 
 
 def find_segments(
-    times_s: NDArray[np.float64], probabilities: NDArray[np.floating], frame_s: float
+    times_s: NDArray[np.float64],
+    probabilities: NDArray[np.floating],
+    frame_s: float,
+    median_frames: int = MEDIAN_FRAMES,
 ) -> list[Segment]:
     """Return the suspicious segments of one track, in time order, not overlapping.
 
@@ -36,12 +39,12 @@ def find_segments(
         times_s: (T,) increasing presentation times.
         probabilities: (T,) calibrated frame probabilities.
         frame_s: Duration of one frame; the last frame of a segment ends that much later.
+        median_frames: Of the smoothing, odd; 1 smooths nothing.
     """
     if len(times_s) == 0:
         return []
-    half = MEDIAN_FRAMES // 2
-    padded = np.pad(np.asarray(probabilities, np.float64), half, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, MEDIAN_FRAMES), axis=1)
+    padded = np.pad(np.asarray(probabilities, np.float64), median_frames // 2, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, median_frames), axis=1)
     runs = _runs(smooth, _breaks(times_s, frame_s))
     merged: list[tuple[int, int]] = []
     for first, last in runs:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Architecture, Preprocessing
 from dfd_batch.features.cnn import manipulated_logit
-from dfd_batch.features.views import Seeds, view
+from dfd_batch.features.views import Seeds, object_seeds, view
 from dfd_batch.training import degrade
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.evaluate import auc
@@ -27,9 +27,20 @@ from dfd_batch.training.precision import autocast
 
 Victim = Callable[[Tensor], Tensor]
 """From pixels (N, 3, S, S) in 0..1 to log-odds of manipulation (N,), differentiable."""
+Judge = Callable[[Image], NDArray[np.floating]]
+"""From crops (N, S, S, 3) to log-odds of manipulation (N,)."""
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 JPEG_QUALITY, H264_CRF = 75, 23
 BATCH = 25
+
+
+class Attacked(NamedTuple):
+    """Crops after an attack."""
+
+    name: str
+    eps: float
+    """Largest change of a pixel of 255; of C&W, which has no bound, the largest that it made."""
+    crops: Image
 
 
 class Point(NamedTuple):
@@ -37,7 +48,6 @@ class Point(NamedTuple):
 
     name: str
     eps: float
-    """Largest change of a pixel of 255; of C&W, which has no bound, the largest that it made."""
     auc: float
     auc_jpeg: float
     """After the attacked crops went through JPEG (quality 75) …"""
@@ -73,7 +83,10 @@ def over_views(bare: Victim, seeds: Seeds, indices: Sequence[int]) -> Victim:
     An attack through other views than the detector's own is the expectation over transformations
     of Athalye et al., ICML 2018.
     """
-    return lambda pixels: torch.stack([bare(view(pixels, seeds, i)) for i in indices]).mean(0)
+    level = torch.full((3,), 1 / 255)
+    return lambda pixels: torch.stack([bare(view(pixels, seeds, i, level)) for i in indices]).mean(
+        0
+    )
 
 
 def fgsm(victim: Victim, crops: Image, labels: NDArray[np.int32], eps: float) -> Image:
@@ -152,16 +165,15 @@ def carlini_wagner_l2(
     return np.asarray(best.numpy(), np.float32)
 
 
-def adversarial_curve(
+def attacks(
     encoder: nn.Module,
     architecture: Architecture,
     preprocessing: Preprocessing,
     crops: Image,
     labels: NDArray[np.int32],
     epsilons: Sequence[float] = EPSILONS,
-    judged_by: Callable[[Image], NDArray[np.floating]] | None = None,
-) -> list[Point]:
-    """Return the clean figures, then those under FGSM of each size, then under C&W.
+) -> Iterator[Attacked]:
+    """Yield the crops as they are, then under FGSM of each size, then under C&W.
 
     Args:
         encoder: Attacked.
@@ -170,37 +182,78 @@ def adversarial_curve(
         crops: (N, S, S, 3), both classes.
         labels: (N,) 1 = manipulated.
         epsilons: Of FGSM, of 255.
-        judged_by: Log-odds (N,) of crops by the defended detector; None: the encoder itself.
     """
     target = victim(encoder, architecture, preprocessing)
-    judge = judged_by or (lambda some: odds_of(target, some))
-    parts = [slice(i, i + BATCH) for i in range(0, len(crops), BATCH)]
+    parts = _parts(len(crops))
+    yield Attacked("clean", 0.0, crops)
     signs = np.concatenate([gradient_sign(target, crops[p], labels[p]) for p in parts])
-    found = [point("clean", 0.0, crops, crops, labels, judge)]
     for eps in epsilons:
-        found.append(point("FGSM", eps, crops, _step(crops, signs, eps), labels, judge))
+        yield Attacked("FGSM", eps, _step(crops, signs, eps))
     turned = np.concatenate([carlini_wagner_l2(target, crops[p], labels[p]) for p in parts])
     attacked = np.round(turned.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
     most = float(np.abs(attacked.astype(np.int16) - crops).max())
-    return [*found, point("C&W L2", most, crops, attacked, labels, judge)]
+    yield Attacked("C&W L2", most, attacked)
 
 
-def point(
-    name: str,
-    eps: float,
+def attack_on_views(
+    victim: Victim, crops: Image, labels: NDArray[np.int32], eps: float, n_views: int
+) -> Attacked:
+    """Return crops under FGSM of the mean over views other than the detector's own.
+
+    Args:
+        victim: The bare detector.
+        crops: (N, S, S, 3).
+        labels: (N,) 1 = manipulated.
+        eps: Of 255.
+        n_views: That the attacker averages over.
+    """
+    guessed = np.arange(len(crops), dtype=np.uint64)
+    signs = [
+        gradient_sign(over_views(victim, guessed[p], range(n_views)), crops[p], labels[p])
+        for p in _parts(len(crops))
+    ]
+    return Attacked("FGSM of other views", eps, _step(crops, np.concatenate(signs), eps))
+
+
+def judge_of_views(victim: Victim, n_views: int) -> Judge:
+    """Return the defended detector: the mean over each crop's own random views."""
+
+    def odds(crops: Image) -> NDArray[np.floating]:
+        seeds = object_seeds(crops, [1] * len(crops), n_views)
+        found = [
+            odds_of(over_views(victim, seeds[p], range(n_views)), crops[p])
+            for p in _parts(len(crops))
+        ]
+        return np.concatenate(found)
+
+    return odds
+
+
+def adversarial_curve(
+    encoder: nn.Module,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
     crops: Image,
-    attacked: Image,
     labels: NDArray[np.int32],
-    judge: Callable[[Image], NDArray[np.floating]],
-) -> Point:
+    epsilons: Sequence[float] = EPSILONS,
+) -> list[Point]:
+    """Return how well an encoder withstands `attacks`, whose arguments these are."""
+    target = victim(encoder, architecture, preprocessing)
+    return [
+        point(attacked, crops, labels, lambda some: odds_of(target, some))
+        for attacked in attacks(encoder, architecture, preprocessing, crops, labels, epsilons)
+    ]
+
+
+def point(attacked: Attacked, crops: Image, labels: NDArray[np.int32], judge: Judge) -> Point:
     """Return what one attack made of a detector's answers."""
-    odds = judge(attacked)
-    jpeg = np.stack([degrade.jpeg(crop, JPEG_QUALITY) for crop in attacked])
-    h264 = np.stack([degrade.h264([crop], H264_CRF)[0] for crop in attacked])
-    change = (attacked.astype(np.float32) - crops) / 255
+    odds = judge(attacked.crops)
+    jpeg = np.stack([degrade.jpeg(crop, JPEG_QUALITY) for crop in attacked.crops])
+    h264 = np.stack([degrade.h264([crop], H264_CRF)[0] for crop in attacked.crops])
+    change = (attacked.crops.astype(np.float32) - crops) / 255
     return Point(
-        name,
-        eps,
+        attacked.name,
+        attacked.eps,
         auc(labels, odds),
         auc(labels, judge(jpeg)),
         auc(labels, judge(h264)),
@@ -257,13 +310,18 @@ def adversarial_batch(
 @torch.no_grad()
 def odds_of(victim: Victim, crops: Image) -> NDArray[np.float64]:
     """Return log-odds (N,) of crops (N, S, S, 3)."""
-    parts = [crops[i : i + BATCH] for i in range(0, len(crops), BATCH)]
-    return np.concatenate([victim(pixels_of(part)).cpu().numpy() for part in parts])
+    return np.concatenate(
+        [victim(pixels_of(crops[part])).cpu().numpy() for part in _parts(len(crops))]
+    )
 
 
 def pixels_of(crops: Image) -> Tensor:
     """Return pixels (N, 3, S, S) in 0..1 of crops (N, S, S, 3)."""
     return torch.tensor(crops).permute(0, 3, 1, 2).float() / 255
+
+
+def _parts(n: int) -> list[slice]:
+    return [slice(start, start + BATCH) for start in range(0, n, BATCH)]
 
 
 def _step(crops: Image, signs: NDArray[np.float32], eps: float) -> Image:

@@ -31,10 +31,11 @@ from dfd_batch.features.flow import (
 )
 from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
-from dfd_batch.training import evaluate
+from dfd_batch.training import evaluate, forge_clip
 from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, Kind
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.fit import device_of, n_loaders
 from dfd_batch.training.precision import autocast
 
@@ -46,6 +47,8 @@ LEARNING_RATE = 3e-3
 SHORTER_SHARE, REVERSED_SHARE, HIDDEN_SHARE = 0.3, 0.3, 0.3
 HIDDEN_CELLS = 0.1
 SMOOTHING = 0.03
+SPLICED_SHARE = 0.4
+"""Of the twins forged throughout, those that are shown forged in a stretch only."""
 ORDER_WEIGHT = 0.5
 """Of the loss that asks only for the right order of twins, who share all that is not forged."""
 HELD_OUT_PAIRS = 300
@@ -142,6 +145,7 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
         )
     )
     model = _Model(width).to(device)
+    speed_up(model)
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
     steps = -(-n_pairs // BATCH_PAIRS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -198,6 +202,31 @@ def varied(maps: Tensor, labels: Tensor, rng: Generator) -> tuple[Tensor, Tensor
     return maps, labels
 
 
+def stretch(labels: NDArray[np.float32], rng: Generator) -> NDArray[np.bool_]:
+    """Return which frames (N, T) of twins become their genuine twin's: a forgery within bounds.
+
+    Args:
+        labels: (N, T), genuine before fake.
+        rng: Every choice is drawn from it.
+    """
+    spliced = np.zeros(labels.shape, bool)
+    for row in range(1, len(labels), 2):
+        if labels[row].all() and rng.random() < SPLICED_SHARE:
+            spliced[row] = forge_clip.draw_stretches(labels.shape[1], rng) == 0
+    return spliced
+
+
+def spliced(
+    maps: Maps, labels: NDArray[np.float32], rng: Generator
+) -> tuple[Maps, NDArray[np.float32]]:
+    """Return twins, some forged in a stretch only; a step is forged between two forged frames."""
+    genuine = stretch(labels, rng)
+    steps = genuine[:, 1:] | genuine[:, :-1]
+    at = np.nonzero(steps)
+    maps[at] = maps[at[0] - 1, at[1]]
+    return maps, np.where(genuine, np.float32(0), labels)
+
+
 def _signs(turned: tuple[str, ...], maps: Tensor) -> Tensor:
     signs = [-1.0 if name in turned else 1.0 for name in CHANNELS]
     return torch.tensor(signs, device=maps.device)[:, None, None]
@@ -212,8 +241,9 @@ def _loss(
 ) -> Tensor:
     """Return BCE(clip) + BCE(frame) + a loss of the twins' order, of some pairs."""
     rows = np.stack([2 * pairs, 2 * pairs + 1], 1).reshape(-1)
-    x = torch.from_numpy(data.maps[rows]).to(device).float()
-    x, labels = varied(x, torch.from_numpy(data.labels[rows]).to(device), rng)
+    maps, own_labels = spliced(data.maps[rows], data.labels[rows], rng)
+    x = torch.from_numpy(maps).to(device).float()
+    x, labels = varied(x, torch.from_numpy(own_labels).to(device), rng)
     with autocast(device.type):
         clip, frame = model(x)
     clip, frame, forged = clip.float(), frame.float(), labels.amax(1)

@@ -15,7 +15,7 @@ from dfd_batch.training import evaluate
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import device_of
-from dfd_batch.training.motion import ORDER_WEIGHT
+from dfd_batch.training.motion import ORDER_WEIGHT, stretch
 from dfd_batch.training.pools import is_held_out
 from dfd_batch.training.temporal_figures import clip_logits
 
@@ -122,13 +122,17 @@ def _clip_loss(
     n = data.labels.shape[1]
     length = n if rng.random() < 0.6 else int(rng.integers(max(2, n // 2), n + 1))
     device = next(head.parameters()).device
-    x = torch.from_numpy(data.features[rows, :length].astype(np.float32))
+    of_frames, own = data.labels[rows, :length], data.features[rows, :length].astype(np.float32)
+    genuine = stretch(of_frames, rng)
+    at = np.nonzero(genuine)
+    own[at] = own[at[0] - 1, at[1]]
+    x = torch.from_numpy(own)
     # Repeated frames have equal features, and the norm of a zero step has no gradient.
     x += FEATURE_NOISE * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
     if head.motion and rng.random() < FRAMES_HIDDEN_SHARE:
         x[..., : head.feature_dim] = 0  # few speakers: their faces are soon known by heart
     x = x.to(device)
-    frames = torch.from_numpy(data.labels[rows, :length]).to(device)
+    frames = torch.from_numpy(np.where(genuine, np.float32(0), of_frames)).to(device)
     mask = torch.ones(frames.shape, dtype=torch.bool, device=device)
     clip_logit, frame_logit = head(x, mask)
     forged = frames.max(1).values

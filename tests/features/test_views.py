@@ -4,7 +4,7 @@ import torch
 
 from dfd_batch.checkpoint import load
 from dfd_batch.features.cnn import Embedder
-from dfd_batch.features.views import object_seeds, view
+from dfd_batch.features.views import NOISE, SOFTEN, object_seeds, view
 from tests.e2e.detector import write_detector
 
 
@@ -48,13 +48,23 @@ def test_answers_are_the_mean_of_views(detector):
     np.testing.assert_allclose(logits, vectors.astype(np.float32) @ weight + bias, atol=5e-3)
 
 
+LEVEL = torch.ones(3)
+
+
 def test_a_view_moves_a_little_and_is_the_same_within_an_object():
     x = torch.from_numpy(crops(2)).permute(0, 3, 1, 2).float()
     seeds = np.array([5, 5], np.uint64)
-    assert view(x, seeds, 0) is x
-    for index in range(1, 8):
-        moved = view(x, seeds, index)
+    for index in range(8):
+        moved = view(x, seeds, index, LEVEL)
         assert moved.shape == x.shape and not torch.equal(moved, x)
-        torch.testing.assert_close(moved[1:], view(x[1:], seeds[1:], index))
+        torch.testing.assert_close(moved[1:], view(x[1:], seeds[1:], index, LEVEL))
         # no borders of another colour come in
         assert (moved.mean((2, 3)) - x.mean((2, 3))).abs().max() < 8
+
+
+def test_a_view_adds_noise_in_the_crops_own_units():
+    flat, seeds = torch.zeros(2, 3, 96, 96), np.array([5, 6], np.uint64)
+    seen = view(flat, seeds, 1, LEVEL)
+    assert SOFTEN * 0.5 * NOISE < float(seen.std()) < NOISE
+    assert not torch.equal(seen[0], seen[1])
+    torch.testing.assert_close(view(flat, seeds, 1, LEVEL / 127.5), seen / 127.5)

@@ -238,3 +238,25 @@ def test_untouched_clips_differ_only_where_they_were_forged(work: Path) -> None:
         apart = np.abs(pair.genuine.astype(int) - pair.fake).max((1, 2, 3))
         assert not apart[pair.labels == 0].any()
         assert apart[pair.labels == 1].any()
+
+
+def test_twins_forged_throughout_are_also_shown_forged_in_stretches() -> None:
+    n_pairs, n = 200, 16
+    labels = np.zeros((2 * n_pairs, n), np.float32)
+    labels[1::2] = 1
+    labels[3, :4] = 0  # this one is forged in a stretch already
+    maps = np.zeros((2 * n_pairs, n - 1, 14, 14, 14), np.float16) + np.arange(2 * n_pairs)[
+        :, None, None, None, None
+    ].astype(np.float16)
+    seen, shown = motion.spliced(maps.copy(), labels, np.random.default_rng(0))
+    np.testing.assert_array_equal(shown[3], labels[3])
+    np.testing.assert_array_equal(seen[3], maps[3])
+    assert not shown[::2].any() and shown[1::2].any(1).all()
+    np.testing.assert_array_equal(seen[::2], maps[::2])
+    spliced = np.flatnonzero(~shown[1::2].all(1) & (np.arange(n_pairs) != 1))
+    assert 0.3 < len(spliced) / n_pairs < 0.5
+    for pair in spliced:
+        fake = 2 * pair + 1
+        forged = seen[fake, :, 0, 0, 0] == fake
+        np.testing.assert_array_equal(forged, (shown[fake, 1:] * shown[fake, :-1]) == 1)
+        assert (seen[fake, ~forged] == fake - 1).all()
