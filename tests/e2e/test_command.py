@@ -70,7 +70,7 @@ def test_from_bucket_to_bucket(archive, detector, bucket):
 
 def test_a_killed_scan_goes_on_where_it_was(archive, detector, tmp_path):
     many = tmp_path / "many"
-    for i in range(12):
+    for i in range(24):
         for name in ("swapped.jpg", "coffee.jpg"):
             many.mkdir(exist_ok=True)
             (many / f"{i:02}-{name}").write_bytes((archive / "images" / name).read_bytes())
@@ -84,21 +84,21 @@ def test_a_killed_scan_goes_on_where_it_was(archive, detector, tmp_path):
     started.wait()
     time.sleep(2)  # its Ray notices that its driver is gone
     held = ds.dataset(out / "reports", format="parquet").to_table()
-    assert 0 < held.num_rows < 24
+    assert 0 < held.num_rows < 48
     done = subprocess.run(
         [*scan, "--json"], check=False, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["plan"]["n_done"] == held.num_rows
     ids = ds.dataset(out / "reports", format="parquet").to_table()["media_id"].to_pylist()
-    assert len(ids) == len(set(ids)) == 24
+    assert len(ids) == len(set(ids)) == 48
 
 
 def test_a_folder_that_cannot_be_written_any_more_costs_no_verdict(archive, detector, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
     picture = (archive / "images" / "swapped.jpg").read_bytes()
-    for i in range(24):
+    for i in range(48):
         (many / f"{i:02}.jpg").write_bytes(picture + bytes([i]))
     out = tmp_path / "out"
     scan = command("scan", many, "--out", out, "--checkpoint", detector, "--json")
@@ -115,12 +115,12 @@ def test_a_folder_that_cannot_be_written_any_more_costs_no_verdict(archive, dete
     (out / "reports").unlink()
     (tmp_path / "away").rename(out / "reports")
     n_held = ds.dataset(out / "reports", format="parquet").to_table().num_rows
-    assert 0 < n_held < 24
+    assert 0 < n_held < 48
     done = subprocess.run(scan, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["plan"]["n_done"] == n_held
     ids = ds.dataset(out / "reports", format="parquet").to_table()["media_id"].to_pylist()
-    assert len(ids) == len(set(ids)) == 24
+    assert len(ids) == len(set(ids)) == 48
 
 
 @pytest.mark.parametrize(

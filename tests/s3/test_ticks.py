@@ -149,7 +149,7 @@ def test_ticks_judge_what_is_new_alone_and_catch_up_after_a_kill(ticks: Ticks) -
     assert code == 0 and not third["news"], (third, said)
     assert judged(third) == [] and third["previous"]["tick_id"] == second["tick_id"]
 
-    late = {f"late{i}": picture(20 + i) for i in range(10)}
+    late = {f"late{i}": picture(20 + i) for i in range(20)}
     put(**{f"{name}_jpg": body for name, body in late.items()})
     n_before, n_files = len(rows()), n_report_files()
     killed = ticks.start(expires_s=8.0)
