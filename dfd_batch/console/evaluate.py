@@ -25,7 +25,7 @@ from dfd_batch.checkpoint import ModelCard
 from dfd_batch.console.answer import FAILED, OK
 from dfd_batch.console.scan import say, watched
 from dfd_batch.console.text import counts, printable
-from dfd_batch.evaluation import labels, page, protocol, results
+from dfd_batch.evaluation import labels, page, plots, protocol, results
 from dfd_batch.evaluation.labels import TestSet
 from dfd_batch.evaluation.operations import compare_cards
 from dfd_batch.evaluation.results import Detector, Evaluation, Row
@@ -109,12 +109,12 @@ def run(
     if any(c.card is None for c in contenders):
         cards = []
     text = page.render(found, cards)
-    uris = results.write(found, text, wanted.out, settings.storage)
+    uris = results.write(found, text, plots.files(found.plots), wanted.out, settings.storage)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=1, ensure_ascii=False))
     else:
         _tell(console, found)
-    for uri in uris.values():
+    for uri in uris:
         say(console, f"written   {printable(uri)}")
     return OK if whole else FAILED
 

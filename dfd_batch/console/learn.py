@@ -26,7 +26,7 @@ def calibrate(
     ctx: typer.Context,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the new checkpoint: same weights.")
-    ],
+    ] = Path("dfd-calibrated"),
     source: Annotated[
         str | None,
         typer.Argument(
@@ -75,8 +75,8 @@ def calibrate(
 ) -> None:
     """Set a detector's bands on your own genuine media, for a false alarm rate; no training.
 
-    Examples: `dfd calibrate s3://archive/genuine --fpr 0.01 --out my-detector`,
-    `dfd calibrate --reports OUT --out my-detector`; then `dfd scan … --checkpoint my-detector`.
+    Examples: `dfd calibrate /media/genuine --fpr 0.001`, then
+    `dfd scan … --checkpoint dfd-calibrated`; `dfd calibrate --reports OUT --out my-detector`.
 
     Exit code: 0 done; 1 too few media for the rate, or rows missing; 2 usage; 130 interrupted.
     """

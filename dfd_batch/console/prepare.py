@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +19,9 @@ from dfd_batch.training.sources.sample import Found, Sample
 
 BUNDLE = "bundle"
 BUNDLE_MARKS = ("faces.csv", "clips.csv", "labelled")
+FOR_SCANS = "not prepared, `dfd evaluate` scans them"
+FOR_FACES = "a pool apart for `dfd evaluate --faces`, no training opens it"
+"""What becomes of a test split: of media, and of face crops."""
 
 
 def sampled(settings: Settings, clips: int, frames: int) -> Settings:
@@ -47,29 +50,35 @@ def run(
     if layout == BUNDLE or (layout is None and _is_bundle(source)):
         _bundle(Path(source), work, name, preprocessing.margin, console)
         return
-    samples, chosen = _samples(source, layout, licence, limit, settings, console)
+    samples, tests, chosen = _samples(source, layout, licence, limit, settings, console)
     from dfd_batch import pipeline
     from dfd_batch.training.ingest import ingest
 
-    began = time.monotonic()
-    with watching(console) as listener:
+    def made_of(samples: Sequence[Sample], pool: str) -> None:
+        began = time.monotonic()
+        with watching(console) as listener:
 
-        def told(n_total: int, n_done: int, outcomes: Mapping[str, int]) -> None:
-            elapsed_s = time.monotonic() - began
-            listener(pipeline.Progress(n_total, n_done, dict(outcomes), {}, elapsed_s))
+            def told(n_total: int, n_done: int, outcomes: Mapping[str, int]) -> None:
+                elapsed_s = time.monotonic() - began
+                listener(pipeline.Progress(n_total, n_done, dict(outcomes), {}, elapsed_s))
 
-        made = ingest(
-            samples,
-            work,
-            name or chosen,
-            preprocessing,
-            settings,
-            landmarks=landmarks,
-            address=address,
-            on_progress=told,
-        )
-    say(console, f"samples   {counts(made.outcomes)}")
-    say(console, f"pool      {printable(str(made.directory))}: {made.n_faces:,} faces")
+            made = ingest(
+                samples,
+                work,
+                pool,
+                preprocessing,
+                settings,
+                landmarks=landmarks,
+                address=address,
+                on_progress=told,
+            )
+        say(console, f"samples   {counts(made.outcomes)}")
+        say(console, f"pool      {printable(str(made.directory))}: {made.n_faces:,} faces")
+
+    if samples or not tests:  # of nothing at all the ingestion says so
+        made_of(samples, name or chosen)
+    if tests:
+        made_of(tests, f"{name or chosen}_test")
 
 
 def _samples(
@@ -79,10 +88,11 @@ def _samples(
     limit: int | None,
     settings: Settings,
     console: Console,
-) -> tuple[list[Sample], str]:
-    """Return the samples to prepare, and a name for their pool; prints the account.
+) -> tuple[list[Sample], list[Sample], str]:
+    """Return the samples to prepare, those for a pool apart, and a name; prints the account.
 
-    The test split stays out of pools, so that no choice of a training run can see it.
+    The test split stays out of the pools of training, so that no choice of a run can see it. Where
+    it holds face crops, which cannot be scanned, it gets a pool of its own.
     """
     from dataclasses import replace
 
@@ -95,15 +105,22 @@ def _samples(
     samples, n_left_out = splits.assign(contents.samples)
     if licence:
         samples = [replace(sample, licence=licence) for sample in samples]
+    tests = [sample for sample in samples if sample.split == "test" and sample.cropped]
     for split in ("train", "val", "test"):
         labels = [sample.label for sample in samples if sample.split == split]
         n_fake = sum(labels)
-        kept = "" if split != "test" or not labels else "; not prepared, `dfd evaluate` scans them"
+        kept = ""
+        if split == "test" and labels:
+            kept = f"; {FOR_FACES if tests else FOR_SCANS}"
         say(console, f"{split:9} {len(labels) - n_fake:,} genuine, {n_fake:,} manipulated{kept}")
     if n_left_out:
-        say(console, f"left out  {n_left_out:,} that link groups of two splits")
-    samples = splits.some([sample for sample in samples if sample.split != "test"], limit)
-    return samples, f"{chosen}-media" if chosen in SOURCES else chosen
+        why = "that link groups of two splits or share a source with the test split"
+        say(console, f"left out  {n_left_out:,} {why}")
+    samples, tests = (
+        splits.some(part, limit)
+        for part in ([sample for sample in samples if sample.split != "test"], tests)
+    )
+    return samples, tests, f"{chosen}-media" if chosen in SOURCES else chosen
 
 
 def found_table(found: tuple[Found, ...], title: str) -> Table:

@@ -39,7 +39,7 @@ def run(
         say(console, f"checkpoint  {out}")
         return
     if dry_run:
-        for line in outlook_lines(config, training.outlook(config)):
+        for line in outlook_lines(config, training.outlook(config, address)):
             say(console, line)
         return
     with watching(console) as listener:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch.evaluation.metrics import Floats
-from dfd_batch.outcomes import UsageError
 from dfd_batch.schema import CROPPED
 from dfd_batch.settings import Settings
 from dfd_batch.stages import Embed, Judge, RunContext
-from dfd_batch.training.datasets import evaluation_crops
+from dfd_batch.training.datasets import evaluation_crops, measured_rows
 from dfd_batch.training.pools import Image, Pool
 
 FPS = 25.0
@@ -83,23 +82,16 @@ def some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.asarray(rows[kept], np.int64)
 
 
-def labelled_faces(pool: Pool, size: int, most: int) -> Faces:
+def labelled_faces(name: str, pool: Pool, size: int, most: int) -> Faces:
     """Return faces that training leaves out, evenly over the pool.
 
     Args:
-        pool: Prepared faces.
+        name: Of the pool.
+        pool: Prepared faces, those left out of both classes.
         size: Side S of the crops in pixels.
         most: Faces of each class.
-
-    Raises:
-        UsageError: The pool lacks a class among its held-out faces.
     """
-    parts = [some(pool.rows(label, True), most) for label in (0, 1)]
-    if not all(len(rows) for rows in parts):
-        raise UsageError(
-            "The pool holds no genuine or no manipulated face outside of its training split; "
-            "curves need both."
-        )
+    parts = [some(measured_rows(name, pool, label), most) for label in (0, 1)]
     rows = np.sort(np.concatenate(parts))
     groups = [pool.groups[i] for i in rows]
     return Faces(evaluation_crops(pool, size, rows), pool.labels[rows], groups)

@@ -18,7 +18,7 @@ from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
 from dfd_batch.storage.tables import require_plain
-from dfd_batch.training import sources
+from dfd_batch.training import sources, splits
 from dfd_batch.training.sources import Sample
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -56,12 +56,12 @@ def read(
             maybe `group`, `method`, `split`, `licence`, `segments` (JSON, [[start, end], …] in s).
         storage: How object storage is reached.
         layout: Of `training.sources.LAYOUTS`; guessed when None.
-        split: Only these media.
+        split: Only these media; a data set without splits of its own has those of `dfd prepare`.
         by: Further columns of a list to slice by.
 
     Raises:
-        UsageError: The source cannot be read, lacks a column, names an object twice with different
-            labels, or nothing is left.
+        UsageError: The source cannot be read or scanned, lacks a column, names an object twice
+            with different labels, or nothing is left.
     """
     name = source.rstrip("/").rpartition("/")[2]
     if source.lower().endswith(SUFFIXES):
@@ -69,6 +69,13 @@ def read(
         name = name.rpartition(".")[0]
     else:
         samples = list(sources.read(source, layout, storage).samples)
+        if any(sample.cropped for sample in samples):
+            raise UsageError(
+                f"{source} holds face crops, which cannot be scanned: `dfd prepare` them and give "
+                "the pool of their test split (WORK/pools/NAME_test) to --faces."
+            )
+        if split is not None:  # without, what links two splits is judged as well
+            samples, _ = splits.assign(samples)
     if split is not None:
         known = sorted({s.split for s in samples} - {""})
         samples = [s for s in samples if s.split == split]

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from dfd_batch.checkpoint import ModelCard
 from dfd_batch.evaluation.crops import some
 from dfd_batch.faces.crop import Square, cut
-from dfd_batch.training import degrade, forge, forge_clip, redraw
+from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
+from dfd_batch.training.datasets import measured_rows
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.temporal_traces import Clip
 
@@ -54,7 +55,7 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
         size: Side S of the crops in pixels.
         n: Pairs of stills for each operation.
     """
-    rows = pool.rows(0, True)
+    rows = measured_rows(directory.name, pool, 0)
     if not len(rows):
         return
     drawn = redraw.read(directory.parent.parent, directory.name, pool)
@@ -71,7 +72,9 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
                 objects.append(worse(_cut(twin, float(pool.canonical_px[i]), size))[None])
             groups += [pool.groups[i]] * 2
         yield Pairs(operation, "image", objects, groups)
-    yield from _clip_pairs(pool, _starts(pool, rows), size, -(-n // CLIP_SHARE))
+    yield from _clip_pairs(
+        pool, consecutive.starts(pool, rows, CLIP_FRAMES), size, -(-n // CLIP_SHARE)
+    )
 
 
 def compare_cards(cards: Sequence[ModelCard]) -> Figures:
@@ -123,15 +126,6 @@ def _clip_pairs(pool: Pool, starts: NDArray[np.int64], size: int, n: int) -> Ite
             groups += [pool.groups[i]] * 2
         if objects:
             yield Pairs(operation, "video", objects, groups)
-
-
-def _starts(pool: Pool, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those rows from which a clip's consecutive frames of one file follow."""
-    last = rows + CLIP_FRAMES - 1
-    rows, last = rows[last < len(pool)], last[last < len(pool)]
-    whole = pool.frames[last] - pool.frames[rows] == CLIP_FRAMES - 1
-    same = [pool.files[a] == pool.files[b] for a, b in zip(rows, last, strict=True)]
-    return np.asarray(rows[whole & np.array(same, bool)], np.int64)
 
 
 def _cut(patch: Image, canonical_px: float, size: int) -> Image:

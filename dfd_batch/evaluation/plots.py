@@ -1,9 +1,9 @@
-"""Pictures of an evaluation as SVG text, to stand inside a page."""
+"""Pictures of an evaluation: as SVG text, to stand inside a page, and as PNG files beside it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -39,25 +39,27 @@ def judged(plots: Sequence[Plots]) -> str:
         figure = plt.figure(figsize=(10, 3.6 + 1.7 * (n - 1)), layout="constrained")
         axes = figure.subplot_mosaic([["roc", "reliability", f"h{i}"] for i in range(n)])
         roc, reliability = axes["roc"], axes["reliability"]
-        for axis in (roc, reliability):
-            axis.plot([0, 1], [0, 1], color="#a0aec0", lw=1, ls="--")
-            axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="N")
+        _roc(roc, plots)
+        _reliability(reliability, plots)
+        roc.set_title("ROC")
+        reliability.set_title("Reliability")
         for i, plot in enumerate(plots):
-            colour = COLOURS[i % len(COLOURS)]
-            roc.step(*plot.roc, where="post", color=colour, lw=1.6, label=plot.detector)
-            told, fakes, n_of = plot.reliability
-            most = max(n_of)
-            sizes = [8 + 40 * k / most for k in n_of]
-            reliability.plot(told, fakes, color=colour, lw=1, alpha=0.6)
-            reliability.scatter(told, fakes, s=sizes, color=colour, zorder=3)
-            _histogram(axes[f"h{i}"], plot, colour if n > 1 else None)
-        roc.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-        reliability.set(title="Reliability", xlabel="told probability", ylabel="share manipulated")
+            _histogram(axes[f"h{i}"], plot, COLOURS[i % len(COLOURS)] if n > 1 else None)
         axes["h0"].legend(fontsize=8, frameon=False, loc="upper center", ncols=2)
         axes[f"h{n - 1}"].set_xlabel("P(manipulated)")
         if n > 1:
             roc.legend(fontsize=8, frameon=False, loc="lower right")
         return _svg(figure)
+
+
+def files(plots: Sequence[Plots]) -> dict[str, bytes]:
+    """Return `roc.png` and `reliability.png`: a panel for each test set, a line for each detector.
+
+    Nothing where there is nothing to draw.
+    """
+    if not plots:
+        return {}
+    return {"roc.png": _panels(plots, _roc), "reliability.png": _panels(plots, _reliability)}
 
 
 def robustness(curves: Sequence[Curve]) -> str:
@@ -86,6 +88,53 @@ def robustness(curves: Sequence[Curve]) -> str:
         if len(detectors) > 1:
             axes.flat[0].legend(fontsize=8, frameon=False, loc="lower left")
         return _svg(figure)
+
+
+def _panels(plots: Sequence[Plots], draw: Callable[[Axes, Sequence[Plots]], None]) -> bytes:
+    tests = list(dict.fromkeys(plot.test for plot in plots))
+    columns = min(3, len(tests))
+    n_rows = -(-len(tests) // columns)
+    with plt.rc_context(STYLE):
+        size = (4.5 * columns, 4.5 * n_rows)
+        figure, axes = plt.subplots(
+            n_rows, columns, figsize=size, layout="constrained", squeeze=False
+        )
+        for axis, test in zip(axes.flat, tests, strict=False):
+            own = [plot for plot in plots if plot.test == test]
+            draw(axis, own)
+            axis.set_title(test, parse_math=False)
+            axis.legend(fontsize=8, frameon=False)
+        for axis in axes.flat[len(tests) :]:
+            axis.set_visible(False)
+        sink = io.BytesIO()
+        figure.savefig(sink, format="png", dpi=150)
+        plt.close(figure)
+    return sink.getvalue()
+
+
+def _roc(axis: Axes, plots: Sequence[Plots]) -> None:
+    _diagonal(axis)
+    for i, plot in enumerate(plots):
+        colour = COLOURS[i % len(COLOURS)]
+        axis.step(*plot.roc, where="post", color=colour, lw=1.6, label=plot.detector)
+    axis.set(xlabel="false positive rate", ylabel="true positive rate")
+
+
+def _reliability(axis: Axes, plots: Sequence[Plots]) -> None:
+    _diagonal(axis)
+    for i, plot in enumerate(plots):
+        colour = COLOURS[i % len(COLOURS)]
+        told, fakes, n_of = plot.reliability
+        most = max(n_of)
+        sizes = [8 + 40 * k / most for k in n_of]
+        axis.plot(told, fakes, color=colour, lw=1, alpha=0.6)
+        axis.scatter(told, fakes, s=sizes, color=colour, zorder=3, label=plot.detector)
+    axis.set(xlabel="told probability", ylabel="share manipulated")
+
+
+def _diagonal(axis: Axes) -> None:
+    axis.plot([0, 1], [0, 1], color="#a0aec0", lw=1, ls="--")
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", anchor="N")
 
 
 def _histogram(axis: Axes, plot: Plots, colour: str | None) -> None:

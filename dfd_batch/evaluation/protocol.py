@@ -19,12 +19,14 @@ from dfd_batch.evaluation.slices import Mask, slices
 from dfd_batch.evaluation.verdicts import Verdicts
 from dfd_batch.settings import Settings
 from dfd_batch.training import pools
+from dfd_batch.training.datasets import measured_rows
 
 MEAN_OF_FRAMES = "mean of frames"
 NO_LSTM = "mean of frames, no LSTM"
 CONSTANT = "constant 0.5"
 N_BARS = 20
 ROC_POINTS = 400
+CLASSES = {"genuine": 0, "manipulated": 1}
 
 
 def assess(
@@ -59,7 +61,7 @@ def assess(
 
 
 def _account(detector: str, test: str, verdicts: Verdicts) -> Account:
-    names = ("genuine", "manipulated")
+    names = tuple(CLASSES)
     outcomes: dict[str, dict[str, int]] = {}
     for (outcome, label), n in sorted(verdicts.outcomes.items()):
         outcomes.setdefault(outcome, dict.fromkeys(names, 0))[names[label]] = n
@@ -136,7 +138,7 @@ def on_faces(
     """Add robustness curves and figures by forging operation on the faces of a prepared pool.
 
     Args:
-        found: Takes the figures.
+        found: Takes the figures, and a note where there can be no curves.
         directory: Of the pool.
         detectors: Names, and settings that name the checkpoints.
         most: Faces of each class, and pairs of each operation.
@@ -148,10 +150,15 @@ def on_faces(
     """
     pool, test = pools.read(directory), directory.name
     first: dict[str, Floats] = {}
+    lacking = [of for of, label in CLASSES.items() if not len(measured_rows(test, pool, label))]
+    if lacking:
+        note = f"No curves on {test}: training leaves out none of its {' or '.join(lacking)} faces."
+        found.notes.append(note)
+        tell(note)
     for name, settings in detectors:
         judge = CropJudge(settings)
-        if all(len(pool.rows(label, True)) for label in (0, 1)):
-            faces = labelled_faces(pool, judge.crop_size, most)
+        if not lacking:
+            faces = labelled_faces(test, pool, judge.crop_size, most)
             scores = judge([crop[None] for crop in faces.crops])
             about = part_of(name, test, "face", faces.labels, faces.groups)
             found.add(about, measure(faces.labels, scores, faces.groups, n_draws=found.n_draws))
@@ -159,7 +166,9 @@ def on_faces(
                 judge, faces, name, n_draws=found.n_draws
             )
             if attacks:
-                attacked, carlini_wagner = attacking.curves(settings.checkpoint, faces, name)
+                attacked, carlini_wagner = attacking.curves(
+                    settings.checkpoint, faces, name, found.n_draws
+                )
                 made_curves = itertools.chain(made_curves, attacked)
                 for attack, auc in carlini_wagner.items():
                     found.add(replace(about, by="attack", slice=attack), {"AUC": auc})

@@ -108,21 +108,32 @@ _TYPES = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64()}
 SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Row)])
 
 
-def write(found: Evaluation, page: str, out: str, storage: Storage) -> dict[str, str]:
-    """Write `evaluation.json`, `.parquet` and `.html` below a folder and return their URIs."""
+def write(
+    found: Evaluation, page: str, pictures: Mapping[str, bytes], out: str, storage: Storage
+) -> list[str]:
+    """Write `evaluation.json`, `.parquet` and `.html` and pictures; return their URIs.
+
+    Args:
+        found: Of the evaluation.
+        page: HTML.
+        pictures: By file name.
+        out: Folder of all files.
+        storage: How object storage is reached.
+    """
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist([asdict(row) for row in found.rows], schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd")
     document = json.dumps(asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
     contents = {
-        "json": document.encode(),
-        "parquet": sink.getvalue().to_pybytes(),
-        "html": page.encode(),
+        "evaluation.json": document.encode(),
+        "evaluation.parquet": sink.getvalue().to_pybytes(),
+        "evaluation.html": page.encode(),
+        **pictures,
     }
-    uris = {kind: stores.join(out, f"evaluation.{kind}") for kind in contents}
-    for kind, blob in contents.items():
-        stores.write_bytes(uris[kind], blob, storage)
-    return uris
+    uris = {name: stores.join(out, name) for name in contents}
+    for name, blob in contents.items():
+        stores.write_bytes(uris[name], blob, storage)
+    return list(uris.values())
 
 
 def part_of(

@@ -247,18 +247,25 @@ def adversarial_curve(
 
 def point(attacked: Attacked, crops: Image, labels: NDArray[np.int32], judge: Judge) -> Point:
     """Return what one attack made of a detector's answers."""
-    odds = judge(attacked.crops)
-    jpeg = np.stack([degrade.jpeg(crop, JPEG_QUALITY) for crop in attacked.crops])
-    h264 = np.stack([degrade.h264([crop], H264_CRF)[0] for crop in attacked.crops])
+    odds, jpeg, h264 = (judge(seen) for seen in as_shared(attacked.crops))
     change = (attacked.crops.astype(np.float32) - crops) / 255
     return Point(
         attacked.name,
         attacked.eps,
         auc(labels, odds),
-        auc(labels, judge(jpeg)),
-        auc(labels, judge(h264)),
+        auc(labels, jpeg),
+        auc(labels, h264),
         float(((odds > 0) != (np.asarray(labels) == 1)).mean()),
         float(np.sqrt(np.square(change).sum((1, 2, 3))).mean()),
+    )
+
+
+def as_shared(crops: Image) -> tuple[Image, Image, Image]:
+    """Return crops (N, S, S, 3) as they are, and after JPEG and H.264, one picture each."""
+    return (
+        crops,
+        np.stack([degrade.jpeg(crop, JPEG_QUALITY) for crop in crops]),
+        np.stack([degrade.h264([crop], H264_CRF)[0] for crop in crops]),
     )
 
 

@@ -1,12 +1,14 @@
 """Twin clips for the temporal head.
 
 Three kinds: genuine clips and their temporal forgeries; genuine stills filmed with a moving camera
-and forged in time, for the variety of their people; and labelled stills filmed so, both twins
-alike, from which the head keeps what the frames themselves tell.
+and forged in time, for the variety of their people; and labelled twins, both filmed alike: their
+consecutive frames where there are some, else stills, from which the head keeps what the frames
+themselves tell.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -104,15 +106,17 @@ class ClipForge:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
         twins = self._labelled[int(rng.integers(len(self._labelled)))]
         pool, first = twins[0]
-        film = self._filming(n, rng, still=True)
+        moving = all(consecutive.follow(its, i, n) for its, i in twins)
+        moving = moving and pool.frames[twins[0][1]] == pool.frames[twins[1][1]]
+        film = self._filming(n, rng, still=not moving)
         side = float(pool.canonical_px[first])
-        genuine_clip, fake_clip = (
-            film(np.broadcast_to(its.patches[i], (n, *its.patches.shape[1:])), side, size)
-            for its, i in twins
+        both = [i + np.arange(n) if moving else np.full(n, i) for _, i in twins]
+        genuine, fake = (
+            film(np.array(its.patches[rows]), side, size)
+            for (its, _), rows in zip(twins, both, strict=True)
         )
-        labels = np.ones(n, np.float32)
-        group = pool.groups[first]
-        return FilmedPair(genuine_clip, fake_clip, labels, "labelled", group, _trouble(film))
+        labels = np.asarray(pool.labels[both[1]], np.float32)[list(film.order)]
+        return FilmedPair(genuine, fake, labels, "labelled", pool.groups[first], _trouble(film))
 
     def _still(self, rng: Generator) -> tuple[forge_clip.Clip, str, bool]:
         pool, row = self._stills[int(rng.integers(len(self._stills)))]
@@ -133,7 +137,7 @@ class ClipForge:
 
     def _forged(self, clip: forge_clip.Clip, group: str, still: bool, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
-        donor = self._donor(group, rng) if rng.random() < 0.5 else None
+        donor = self._donor(group, still, rng) if rng.random() < 0.5 else None
         operation = str(rng.choice(STILL_OPERATIONS)) if still else None
         made = forge_clip.forge_clip(clip, rng, donor, operation)
         film = self._filming(n, rng, still)
@@ -152,12 +156,27 @@ class ClipForge:
         film = forge_clip.draw_filming(n, rng, still)
         return film.untouched() if self._untouched else film
 
-    def _donor(self, group: str, rng: Generator) -> forge.Donor | None:
+    def _donor(
+        self, group: str, still: bool, rng: Generator
+    ) -> forge.Donor | forge_clip.Clip | None:
+        """Return another person's face, which moves unless it goes into a still."""
         faces = self._clips or self._stills
         pool, other = faces[int(rng.integers(len(faces)))]
         if pool.groups[other] == group:
             return None
-        return forge.Donor(np.array(pool.patches[other]), pool.landmarks[other])
+        if still or not self._clips:
+            return forge.Donor(np.array(pool.patches[other]), pool.landmarks[other])
+        return _of_rows(pool, other + np.arange(self._config.clip_frames))
+
+
+def clips_mark(config: TrainConfig) -> str:
+    """Return what names of files in `work` end in that hold clips: all that these depend on."""
+    told = hashlib.sha256()
+    told.update(f"{config.seed} {config.clip_frames} {config.preprocessing}".encode())
+    told.update(config.media_mark.encode())
+    for index in sorted((config.work / "pools").glob("*/index.parquet")):
+        told.update(index.parent.name.encode() + index.read_bytes())
+    return told.hexdigest()[:12]
 
 
 def _of_rows(pool: Pool, rows: NDArray[np.int64]) -> forge_clip.Clip:

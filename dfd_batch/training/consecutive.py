@@ -44,7 +44,7 @@ def _allowed(pool: Pool, rows: NDArray[np.int64], config: TrainConfig) -> NDArra
 
 
 def run(pool: Pool, row: int, most: int) -> tuple[int, int]:
-    """Return [low, high) the consecutive frames around a row, `most` on either side of it."""
+    """Return [low, high) the consecutive frames with a row's label around it, `most` either way."""
     low, high = row, row + 1
     while low > max(0, row - most) and _follows(pool, low):
         low -= 1
@@ -54,18 +54,23 @@ def run(pool: Pool, row: int, most: int) -> tuple[int, int]:
 
 
 def _follows(pool: Pool, row: int) -> bool:
-    """Return whether a row shows the frame after its predecessor's."""
+    """Return whether a row shows the frame after its predecessor's, labelled alike."""
     same = pool.files[row] == pool.files[row - 1]
+    same = same and bool(pool.labels[row] == pool.labels[row - 1])
     return same and int(pool.frames[row]) == int(pool.frames[row - 1]) + 1
 
 
 def starts(pool: Pool, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return those rows from which n consecutive frames of one file follow."""
-    good = [
-        int(i)
-        for i in rows
-        if i + n <= len(pool)
-        and pool.files[i] == pool.files[i + n - 1]
-        and pool.frames[i + n - 1] - pool.frames[i] == n - 1
-    ]
+    """Return those rows from which n consecutive genuine frames of one file follow."""
+    good = [i for i in rows.tolist() if follow(pool, i, n) and not pool.labels[i : i + n].any()]
     return np.array(good, np.int64)
+
+
+def follow(pool: Pool, row: int, n: int) -> bool:
+    """Return whether n consecutive frames of one file begin at a row, however labelled."""
+    last = row + n - 1
+    return (
+        last < len(pool)
+        and pool.files[row] == pool.files[last]
+        and int(pool.frames[last] - pool.frames[row]) == n - 1
+    )

@@ -79,7 +79,10 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
             pairs, alone = pairs_of(pool, used[name])
             self._pairs += [(name, genuine, fake) for genuine, fake in pairs]
             self._generated_rows += [(name, row) for row in alone]
-        drawn = {name: redraw.read(config.work, name, pool) for name, pool in self._pools.items()}
+        drawn = {
+            name: redraw.read(config.work, name, pool, config.media_mark)
+            for name, pool in self._pools.items()
+        }
         self._redrawn = {name: faces for name, faces in drawn.items() if faces is not None}
         if not any(len(rows) for rows in self._genuine.values()):
             raise UsageError(
@@ -210,9 +213,13 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def training_pools(work: Path) -> dict[str, Pool]:
-    """Return the prepared pools of a work directory that training may open, by name."""
+    """Return the prepared pools of a work directory that training may open, by name.
+
+    Those are neither the development pools nor pools of a test split.
+    """
     found = sorted(path.parent for path in (work / "pools").glob("*/index.parquet"))
-    return {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
+    opened = {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
+    return {name: pool for name, pool in opened.items() if set(pool.splits) != {"test"}}
 
 
 def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:
@@ -223,9 +230,28 @@ def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:
     }
 
 
+def measured_rows(name: str, pool: Pool, label: int) -> Rows:
+    """Return the rows of one label that no training sees.
+
+    All of a development pool, none of a pool that is trained on whole, else the held-out ones.
+
+    Args:
+        name: Of the pool.
+        pool: Its faces.
+        label: 1 = manipulated.
+    """
+    if name in DEVELOPMENT:
+        return np.flatnonzero(pool.labels == label)
+    return np.empty(0, np.int64) if _is_whole(name) else pool.rows(label, True)
+
+
+def _is_whole(name: str) -> bool:
+    """Return whether a pool is trained on whole: its development part is a pool of its own."""
+    return f"{name}_dev" in DEVELOPMENT
+
+
 def _used(name: str, pool: Pool, config: TrainConfig) -> Rows:
-    # A pool whose development part lies in a pool of its own is trained on whole.
-    whole = f"{name}_dev" in DEVELOPMENT
+    whole = _is_whole(name)
     rows = np.concatenate(
         [
             np.flatnonzero(pool.labels == label) if whole else pool.rows(label, False)

@@ -8,7 +8,13 @@ from functools import lru_cache
 import numpy as np
 
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import PairBatches, Rows, evaluation_crops, training_pools
+from dfd_batch.training.datasets import (
+    PairBatches,
+    Rows,
+    evaluation_crops,
+    measured_rows,
+    training_pools,
+)
 from dfd_batch.training.pools import Image, Pool
 
 MOST_FACES = 400
@@ -32,8 +38,8 @@ def faces(config: TrainConfig) -> HeldOut | None:
     return _labelled(config) or _forged(config)
 
 
-def _rows(pool: Pool, label: int, config: TrainConfig) -> Rows:
-    rows = pool.rows(label, True)
+def _rows(name: str, pool: Pool, label: int, config: TrainConfig) -> Rows:
+    rows = measured_rows(name, pool, label)
     return rows[[config.allows(pool.licences[i]) for i in rows]] if len(rows) else rows
 
 
@@ -41,7 +47,9 @@ def _labelled(config: TrainConfig) -> HeldOut | None:
     pools = training_pools(config.work)
     crops, labels, groups = [], [], []
     for label in (0, 1):
-        found = [(pool, i) for pool in pools.values() for i in _rows(pool, label, config)]
+        found = [
+            (pool, i) for name, pool in pools.items() for i in _rows(name, pool, label, config)
+        ]
         if not found:
             return None
         # Evenly over all pools; neighbours are often frames of one clip.
@@ -71,6 +79,6 @@ class _HeldOutPairs(PairBatches):
         alike = {"labelled_share": 0.0, "generated_share": 0.0, "batch_pairs": BATCH_PAIRS}
         config = config.model_copy(update={**alike, "seed": 0})
         super().__init__(config, 1)
-        self._genuine = {name: _rows(pool, 0, config) for name, pool in self._pools.items()}
+        self._genuine = {name: _rows(name, pool, 0, config) for name, pool in self._pools.items()}
         self.n_faces = sum(len(rows) for rows in self._genuine.values())
         self._n_steps = -(-min(self.n_faces, MOST_FACES // 2) // BATCH_PAIRS)

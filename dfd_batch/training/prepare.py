@@ -17,6 +17,7 @@ from facenet_pytorch import MTCNN
 from scipy.ndimage import gaussian_filter1d
 
 from dfd_batch.faces.crop import Square, cut, face_square
+from dfd_batch.outcomes import UsageError
 from dfd_batch.training import pools
 from dfd_batch.training.landmarks import Landmark68, five_points
 from dfd_batch.training.pools import Face, Image, Points
@@ -26,6 +27,7 @@ CANONICAL_PX = 200
 CLIP_PATCH_PX = 192
 CLIP_CANONICAL_PX = 150
 CLIP_FRAMES = 24
+WEIGHTS = "weights/landmark68.safetensors"
 LOOK_FRAMES = 6
 """Frames of a development video that early looks score."""
 
@@ -69,22 +71,31 @@ def prepare(data: Path, work: Path, margin: float, only: tuple[str, ...] = ()) -
         work: Pools go to `work/pools/<name>`.
         margin: Side of the canonical crop in face sizes.
         only: Names of pools; all when empty.
+
+    Raises:
+        UsageError: A list or the weights are not there, or a listed medium cannot be read.
     """
-    tools = Preparation(
-        data,
-        margin,
-        Landmark68(data / "weights" / "landmark68.safetensors"),
-        MTCNN(keep_all=False, post_process=False, device="cpu"),
-    )
-    made = {}
-    for name, source in SOURCES.items():
-        if only and name not in only:
-            continue
-        directory = work / "pools" / name
-        if not (directory / "index.parquet").is_file():
-            pools.write(directory, source(tools))
-        made[name] = len(pools.read(directory))
-    return made
+    directories = {name: work / "pools" / name for name in SOURCES if not only or name in only}
+    missing = [n for n, path in directories.items() if not (path / "index.parquet").is_file()]
+    if missing:
+        _check(data, missing)
+        finder = MTCNN(keep_all=False, post_process=False, device="cpu")
+        tools = Preparation(data, margin, Landmark68(data / WEIGHTS), finder)
+        for name in missing:
+            pools.write(directories[name], SOURCES[name](tools))
+    return {name: len(pools.read(path)) for name, path in directories.items()}
+
+
+def _check(data: Path, names: list[str]) -> None:
+    """Refuse a folder that lacks what pools are made of, before the first of them takes hours."""
+    needed = dict.fromkeys([*(LISTS[name] for name in names), WEIGHTS])
+    gone = [name for name in needed if not (data / name).is_file()]
+    if gone:
+        raise UsageError(
+            f"{data} is no bundle of training data: it lacks {', '.join(gone)}; give --data a "
+            "folder laid out as the README of the training data says, or prepare other media by "
+            "`dfd prepare` and train without --data."
+        )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -95,8 +106,22 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _picture(path: Path) -> Image:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if picture is None:
-        raise ValueError(f"{path} is not a readable picture.")
+        raise _unreadable(path, "picture")
     return np.asarray(picture, np.uint8)
+
+
+def _film(path: Path, most: int) -> list[Image]:
+    try:
+        return read_frames(path, most)
+    except (av.FFmpegError, OSError):
+        raise _unreadable(path, "video") from None
+
+
+def _unreadable(path: Path, what: str) -> UsageError:
+    return UsageError(
+        f"{path} is not a readable {what}, but a list of the training data names it: copy it anew, "
+        "or take its line out of that list."
+    )
 
 
 def _dfdc(tools: Preparation, split: str) -> Iterator[Face]:
@@ -143,7 +168,7 @@ def _generated(tools: Preparation) -> Iterator[Face]:
 def _clips(tools: Preparation) -> Iterator[Face]:
     """Yield consecutive frames of the genuine clips, cut along a smoothed track."""
     for row in _rows(tools.data / "clips.csv"):
-        frames = read_frames(tools.data / row["file"], CLIP_FRAMES)
+        frames = _film(tools.data / row["file"], CLIP_FRAMES)
         track = _track(tools, frames)
         for index, square in enumerate(track):
             patch = tools.patch(frames[index], square, CLIP_PATCH_PX, CLIP_CANONICAL_PX)
@@ -180,7 +205,7 @@ def _looks(tools: Preparation) -> Iterator[Face]:
         if row["kind"] == "image":
             frames = [_picture(path)]
         else:
-            every = read_frames(path, 10_000)
+            every = _film(path, 10_000)
             frames = [every[i] for i in np.linspace(0, len(every) - 1, LOOK_FRAMES).astype(int)]
         for index, frame in enumerate(frames):
             five = tools.face_at(frame)
@@ -211,3 +236,11 @@ SOURCES: dict[str, Callable[[Preparation], Iterator[Face]]] = {
     "looks": _looks,
 }
 """Training never opens `dfdc_dev` and `looks`; only the early looks do."""
+
+LISTS = {
+    **dict.fromkeys(("dfdc", "dfdc_dev"), "labelled/dfdc.csv"),
+    **dict.fromkeys(("portraits", "generated"), "faces.csv"),
+    "clips": "clips.csv",
+    "looks": "dev/dev.csv",
+}
+"""What names the media of each pool."""

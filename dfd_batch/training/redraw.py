@@ -9,7 +9,7 @@ up-sampling are trained, each for some minutes on genuine faces, and redraw ever
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dfd_batch.training import pools
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.precision import autocast
 
 CPU = torch.device("cpu")
+Rows = NDArray[np.int64]
 WINDOW_PX = 128
 BATCH = 16
 COLOUR_PX = 3.0
@@ -94,19 +94,24 @@ def _enlarge(how: str, width: int, out: int) -> nn.Module:
 
 
 def fit(
-    kind: Kind, sources: list[Pool], steps: int, seed: int, device: torch.device = CPU
+    kind: Kind,
+    sources: Sequence[tuple[Pool, Rows]],
+    steps: int,
+    seed: int,
+    device: torch.device = CPU,
 ) -> Redrawer:
-    """Return an autoencoder trained on random windows of genuine training faces."""
+    """Return an autoencoder trained on random windows of the genuine ones of pools' rows."""
+    learned = [(pool, rows[pool.labels[rows] == 0]) for pool, rows in sources]
+    learned = [(pool, rows) for pool, rows in learned if len(rows)]
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 17])
     model = Redrawer(kind)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), 2e-3, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    rows = [np.flatnonzero(pool.labels == 0) for pool in sources]
     started = time.monotonic()
     for step in range(steps):
-        x = _scaled(np.stack([_window(sources, rows, rng) for _ in range(BATCH)]), device)
+        x = _scaled(np.stack([_window(learned, rng) for _ in range(BATCH)]), device)
         with autocast(device.type):
             drawn = model(x)
         loss = _loss(drawn.float(), x)
@@ -127,9 +132,9 @@ def _loss(drawn: Tensor, x: Tensor) -> Tensor:
     return (drawn - x).abs().mean() + 2 * (fine_drawn - fine).abs().mean()
 
 
-def _window(sources: list[Pool], rows: list[NDArray[np.int64]], rng: np.random.Generator) -> Image:
-    which = int(rng.integers(len(sources)))
-    patch = sources[which].patches[int(rng.choice(rows[which]))]
+def _window(sources: Sequence[tuple[Pool, Rows]], rng: np.random.Generator) -> Image:
+    pool, rows = sources[int(rng.integers(len(sources)))]
+    patch = pool.patches[int(rng.choice(rows))]
     top, left = (int(v) for v in rng.integers(0, patch.shape[0] - WINDOW_PX + 1, 2))
     window = patch[top : top + WINDOW_PX, left : left + WINDOW_PX]
     return np.asarray(window[:, ::-1] if rng.random() < 0.5 else window, np.uint8)
@@ -169,38 +174,42 @@ def _blurred(x: Tensor) -> Tensor:
 
 def redraw(
     work: Path,
-    names: Iterable[str],
+    used: Mapping[str, tuple[Pool, Rows]],
     steps: int = 900,
     seed: int = 0,
     device: torch.device = CPU,
+    mark: str = "",
 ) -> None:
-    """Write `redrawn.u8` beside pools' patches: the genuine faces, the rest left black.
+    """Write `redrawn<mark>.u8` beside pools' patches: the genuine faces, the rest left black.
 
-    The kinds take turns over the rows. What exists is kept.
+    The kinds take turns over the rows. What exists is kept. Every genuine face is drawn, as
+    held-out ones are measured on; the autoencoders learn from the used rows alone.
 
     Args:
         work: Directory with prepared pools.
-        names: Of the pools.
+        used: Pools by name, each with the rows that training uses (`datasets.used_rows`).
         steps: Training steps of each autoencoder.
         seed: Of their weights and windows.
         device: Where the autoencoders learn and draw.
+        mark: Of the media that are used (`TrainConfig.media_mark`).
     """
-    sources = {name: pools.read(work / "pools" / name) for name in names}
-    sources = {name: pool for name, pool in sources.items() if (pool.labels == 0).any()}
-    if all((work / "pools" / name / "redrawn.u8").is_file() for name in sources):
+    sources = {
+        name: pool for name, (pool, rows) in used.items() if len(rows) and (pool.labels == 0).any()
+    }
+    if all(_path(work, name, mark).is_file() for name in sources):
         return
     models = []
     for name, kind in KINDS.items():
-        kept = work / f"redraw-{name}-{steps}-{seed}.pt"
+        kept = work / f"redraw-{name}-{steps}-{seed}{mark}.pt"
         if not kept.is_file():
-            learned = fit(kind, list(sources.values()), steps, seed, device)
+            learned = fit(kind, list(used.values()), steps, seed, device)
             torch.save(learned.state_dict(), kept)
         model = Redrawer(kind)
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         model.load_state_dict(torch.load(kept, weights_only=True, map_location=device))
         models.append(model.eval())
     for name, pool in sources.items():
-        final = work / "pools" / name / "redrawn.u8"
+        final = _path(work, name, mark)
         if not final.is_file():
             partial = final.with_suffix(".partial")
             _write(pool, models, partial)
@@ -217,7 +226,21 @@ def _write(pool: Pool, models: list[Redrawer], path: Path) -> None:
     out.flush()
 
 
-def read(work: Path, name: str, pool: Pool) -> Image | None:
-    """Return a pool's redrawn faces (N, P, P, 3), None where there are none."""
-    path = work / "pools" / name / "redrawn.u8"
+def read(work: Path, name: str, pool: Pool, mark: str | None = None) -> Image | None:
+    """Return a pool's redrawn faces (N, P, P, 3), None where there are none.
+
+    Args:
+        work: Directory with prepared pools.
+        name: Of the pool.
+        pool: The pool.
+        mark: Of the media that the autoencoders may have learned from, for training
+            (`TrainConfig.media_mark`); None: any, to look at or to measure on.
+    """
+    path = _path(work, name, mark or "")
+    if mark is None and not path.is_file():
+        path = min(path.parent.glob("redrawn-*.u8"), default=path)
     return np.memmap(path, np.uint8, "r", shape=pool.patches.shape) if path.is_file() else None
+
+
+def _path(work: Path, name: str, mark: str) -> Path:
+    return work / "pools" / name / f"redrawn{mark}.u8"

@@ -15,6 +15,7 @@ from dfd_batch import checkpoint
 from dfd_batch.checkpoint import DataSource
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, consecutive, initial, record
+from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import used_rows
 from dfd_batch.training.fit import EncoderRun, Listener, ShareOfPairs, device_of, n_loaders
@@ -52,17 +53,23 @@ def train(
         UsageError: Settings, data or weights cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state was saved.
     """
-    config = settled(config)
+    config = settled(config, address)
     with _terminable():
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
             prepare(config.data, config.work, config.preprocessing.margin)
         config = mixed(config)
-        record.open_run(config, record.hardware(config, device_of(config)))
+        here = _here(config, address)
+        record.open_run(config, record.hardware(here, device_of(here)))
         if "redrawn" not in config.without:
-            names = [name for name, (_, rows) in used_rows(config).items() if len(rows)]
-            redraw(config.work, names, config.redraw_steps, device=device_of(config))
-        if config.workers > 1 or address:
+            redraw(
+                config.work,
+                used_rows(config),
+                config.redraw_steps,
+                device=device_of(here),
+                mark=config.media_mark,
+            )
+        if _on_cluster(config, address):
             from dfd_batch.training.cluster import fit_on_ray
 
             finished = fit_on_ray(config, listener, address)
@@ -71,7 +78,7 @@ def train(
         if not finished:
             raise KeyboardInterrupt
         if config.architecture.temporal != "none":
-            add_temporal(config, config.out, config.out)
+            add_temporal(here, config.out, config.out)
     return config.out
 
 
@@ -97,8 +104,12 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
     return config.out
 
 
-def settled(config: TrainConfig) -> TrainConfig:
+def settled(config: TrainConfig, address: str | None = None) -> TrainConfig:
     """Return the settings with what follows from data and weights filled in.
+
+    Args:
+        config: As given.
+        address: Ray cluster that trains, if any.
 
     Raises:
         UsageError: They contradict each other or name what does not exist.
@@ -107,7 +118,7 @@ def settled(config: TrainConfig) -> TrainConfig:
         raise UsageError(
             f"No training data at {config.data}; give --data the folder that holds it."
         )
-    device_of(config)
+    device_of(_here(config, address))
     if config.workers > config.batch_pairs:
         raise UsageError(
             f"{config.workers} workers cannot share {config.batch_pairs} pairs per step; raise "
@@ -145,16 +156,23 @@ def mixed(config: TrainConfig) -> TrainConfig:
             f"{config.work / 'pools'} has no {config.clip_frames} consecutive frames for the "
             "temporal head: prepare videos, or train without it by --temporal none."
         )
+    if config.architecture.temporal != "none":
+        # Refuses clips that cannot be measured on: stage B would, hours later.
+        ClipForge(config, True, {"clip": 1.0})
     return config
 
 
-def outlook(config: TrainConfig) -> Outlook:
+def outlook(config: TrainConfig, address: str | None = None) -> Outlook:
     """Return what a training would use and take, by a few steps of it that leave no trace.
+
+    Args:
+        config: As for `train`.
+        address: Ray cluster that would train, if any; the steps are taken on this machine.
 
     Raises:
         UsageError: As `train`.
     """
-    config = settled(config)
+    config = _here(settled(config, address), address)
     seconds = None
     if used_rows(config):
         config = mixed(config)
@@ -169,6 +187,17 @@ def outlook(config: TrainConfig) -> Outlook:
         n_steps=None if config.minutes else math.ceil(config.images / per_step),
         seconds_per_step=seconds,
     )
+
+
+def _on_cluster(config: TrainConfig, address: str | None) -> bool:
+    return config.workers > 1 or bool(address)
+
+
+def _here(config: TrainConfig, address: str | None) -> TrainConfig:
+    """Return the settings for what runs on this machine, which may lack the cluster's GPUs."""
+    if config.device == "cuda" and _on_cluster(config, address):
+        return config.model_copy(update={"device": "auto"})
+    return config
 
 
 def _faces(labels: Any) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Splits that no group crosses, for samples whose data set has none of its own."""
+"""Splits that no group crosses, for samples whose data set has none of its own, or no `val`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ was swapped with everybody, all groups are one component, and one split would ge
 def assign(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
     """Return samples that all have a split, and how many had to be left out.
 
-    A data set's own splits stay as they are. For the other samples, groups that a fake links
-    (target and source) are kept together by union-find; a component goes where its data set's own
-    samples are, else to `val` or `train` by the hash of its name (`pools.is_held_out`). Left out
-    are fakes between groups of two splits.
+    A data set's own splits stay as they are, but a `train` without a `val` beside it gives some of
+    its groups to one. For the other samples, groups that a fake links (target and source) are kept
+    together by union-find; a component goes where its data set's own samples are, else to `val` or
+    `train` by the hash of its name (`pools.is_held_out`). Left out are fakes between groups of two
+    splits, and what has its source video in common with a sample of `test`.
     """
+    n_given, samples = len(samples), _with_val(samples)
     official: dict[str, set[str]] = {}
     for sample in samples:
         if sample.split:
@@ -42,7 +44,8 @@ def assign(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
         sides = {_side(roots[group], members[roots[group]]) for group in _groups(sample)}
         if len(sides) == 1 and "" not in sides:
             placed.append(replace(sample, split=sides.pop()))
-    return placed, len(samples) - len(placed)
+    placed = _apart_from_test(placed)
+    return placed, n_given - len(placed)
 
 
 def some(samples: Sequence[Sample], n: int | None) -> list[Sample]:
@@ -52,6 +55,40 @@ def some(samples: Sequence[Sample], n: int | None) -> list[Sample]:
         return hashlib.sha256(f"some {sample.group}".encode()).digest()  # not the splits' hash
 
     return list(samples) if n is None else sorted(samples, key=place)[:n]
+
+
+def _with_val(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return samples of which some groups of an own `train` are `val`, unless there is one.
+
+    Without it nothing is there to stop a training by, or to calibrate on, but the test split.
+    """
+    own = {sample.split for sample in samples}
+    if "train" not in own or "val" in own:
+        return samples
+    roots = _roots([sample for sample in samples if sample.split == "train"])
+    made = []
+    for sample in samples:
+        if sample.split != "train":
+            made.append(sample)
+            continue
+        sides = {_side(roots[group], set()) for group in _groups(sample)}
+        if len(sides) == 1:
+            made.append(replace(sample, split=sides.pop()))
+    return made
+
+
+def _apart_from_test(samples: list[Sample]) -> list[Sample]:
+    """Return samples without those of `train` and `val` whose source video is in `test` too.
+
+    People may be on both sides of published splits; the very video must not be.
+    """
+    tested = {_source(sample) for sample in samples if sample.split == "test"}
+    return [s for s in samples if s.split == "test" or _source(s) not in tested]
+
+
+def _source(sample: Sample) -> str:
+    """Return the genuine medium that a sample was made from, or is."""
+    return sample.pair or sample.uri
 
 
 def _groups(sample: Sample) -> tuple[str, ...]:

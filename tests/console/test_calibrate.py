@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,22 @@ def test_too_few_media_write_nothing_and_say_what_is_possible(base: Path, tmp_pa
     assert told["bands"][1]["fpr"] == pytest.approx(1 / 41) and told["bands"][2]["fpr"] is None
     own = checkpoints.load_card(str(tmp_path / "own")).thresholds
     assert own.suspicious > GENUINE[:40].max() and own.manipulated == 1
+
+
+def test_without_a_name_it_goes_where_the_help_says(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in", base, GENUINE)
+    words = ["calibrate", "--checkpoint", str(base), "--reports", "in"]
+    for _ in range(2):  # what calibration left there is written over, another's never
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        assert checkpoints.load_card("dfd-calibrated").operating_point is not None
+    shutil.copyfile(base / "card.json", "dfd-calibrated/card.json")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and "another directory" in done.stderr
+    assert checkpoints.load_card("dfd-calibrated").operating_point is None
 
 
 def test_images_and_videos_that_differ_are_told_apart(base: Path, tmp_path: Path) -> None:

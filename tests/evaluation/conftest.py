@@ -58,9 +58,8 @@ def write_reports(out, rows):
     return Path(out)
 
 
-@pytest.fixture(scope="session")
-def pool(tmp_path_factory):
-    """A pool of held-out faces; fakes have a bar over the eyes; one video of 20 frames."""
+def write_pool(directory, split):
+    """Write a pool of faces; fakes have a bar over the eyes; one video of 20 frames."""
     side, rng = 96, np.random.default_rng(0)
     turn = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     points = np.stack([48 + 24 * np.cos(turn), 50 + 30 * np.sin(turn)], 1).astype(np.float32)
@@ -70,7 +69,7 @@ def pool(tmp_path_factory):
     def add(label, file, group, frame=0):
         patch = np.clip(face * rng.uniform(0.8, 1.1, 3), 0, 255).astype(np.uint8)
         patch[30:40, 20:-20] = 255 if label else patch[30:40, 20:-20]
-        told = {"file": file, "label": label, "group": group, "frame": frame, "split": "test"}
+        told = {"file": file, "label": label, "group": group, "frame": frame, "split": split}
         faces.append(Face(patch, points, side * 0.8, **told))
 
     for i in range(12):
@@ -78,6 +77,11 @@ def pool(tmp_path_factory):
         add(1, f"f{i}", f"p{i}")
     for frame in range(20):
         add(0, "video", "v", frame)
-    directory = tmp_path_factory.mktemp("work") / "pools" / "toys"
     pools.write(directory, faces)
     return directory
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory):
+    """A pool of held-out faces."""
+    return write_pool(tmp_path_factory.mktemp("work") / "pools" / "toys", "test")

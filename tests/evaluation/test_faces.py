@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfd_batch.evaluation import operations, robustness
+from dfd_batch.evaluation import attacks, operations, robustness
 from dfd_batch.evaluation.crops import Faces, labelled_faces
 from dfd_batch.training import pools
+from tests.e2e.detector import write_detector
+from tests.evaluation.conftest import evaluate, write_pool
 
 SIZE = 64
 
@@ -34,7 +36,7 @@ def checkered(n):
 
 
 def test_faces_are_cut_evenly_of_both_classes(pool):
-    faces = labelled_faces(pools.read(pool), SIZE, 5)
+    faces = labelled_faces("toys", pools.read(pool), SIZE, 5)
     assert faces.crops.shape == (10, SIZE, SIZE, 3)
     assert faces.labels.sum() == 5
     assert len(set(faces.groups)) > 5
@@ -71,3 +73,34 @@ def test_pairs_are_the_same_for_every_detector(pool):
             assert genuine.shape == fake.shape == (len(genuine), SIZE, SIZE, 3)
             assert not np.array_equal(genuine, fake)
     assert {len(p.objects[0]) for p in first if p.media == "video"} == {operations.CLIP_FRAMES}
+
+
+def test_a_pool_is_judged_by_what_training_leaves_out_of_it(tmp_path):
+    work = tmp_path / "work" / "pools"
+    # by its split all of each was trained on, were it not for what their names say
+    names = [f"--faces={write_pool(work / name, 'train')}" for name in ("dfdc", "dfdc_dev", "my")]
+    detector, out = write_detector(tmp_path / "detector"), tmp_path / "e"
+    words = ("--checkpoint", detector, "--out", out, "--draws", 10, "--most-faces", 6)
+    code, said, told = evaluate(*names, *words)
+    assert code == 0, said
+    whole = [r for r in told["rows"] if r["level"] == "face" and r["by"] == "all"]
+    assert {(r["test"], r["n_genuine"], r["n_manipulated"]) for r in whole} == {("dfdc_dev", 6, 6)}
+    assert {c["test"] for c in told["curves"]} == {"dfdc_dev"}
+    assert {r["test"] for r in told["rows"] if r["by"] == "operation"} == {"dfdc_dev"}
+    for name in ("dfdc", "my"):
+        note = f"No curves on {name}: training leaves out none of its genuine or manipulated faces."
+        assert note in told["notes"] and note in said
+        assert note in (out / "evaluation.html").read_text()
+
+
+def test_attacked_figures_have_intervals_over_the_groups(tmp_path):
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 255, (12, 96, 96, 3), np.uint8)
+    faces = Faces(crops, np.tile([0, 1], 6).astype(np.int32), [str(i // 2) for i in range(12)])
+    curves, others = attacks.curves(write_detector(tmp_path), faces, "d", n_draws=50)
+    points = [point for curve in curves for point in curve.points]
+    assert {"FGSM", "FGSM, JPEG 75", "FGSM, 8 random views"} < {curve.name for curve in curves}
+    assert {"C&W L2", "C&W L2, H.264 CRF 23"} < set(others)
+    for found in [*(point.auc for point in points), *others.values()]:
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    assert any(point.auc.low < point.auc.high for point in points)

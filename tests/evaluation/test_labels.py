@@ -5,7 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dfd_batch.evaluation import labels
+from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
+from dfd_batch.training import sources, splits
+from tests.training.sources.trees import TREES
 
 
 def read(source, **more):
@@ -55,3 +58,23 @@ def test_a_folder_is_read_by_its_layout(tmp_path):
         str(tmp_path / "real/a.jpg"): 0,
         str(tmp_path / "fake/b.jpg"): 1,
     }
+
+
+def test_splits_of_a_folder_are_those_of_its_preparation(tmp_path):
+    for name in (f"{kind}/{i}.jpg" for kind in ("real", "fake") for i in range(40)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    prepared, _ = splits.assign(sources.read(str(tmp_path)).samples)
+    for split in ("train", "val"):
+        ours = {s.uri for s in read(tmp_path, split=split).samples}
+        assert ours == {s.uri for s in prepared if s.split == split}
+        assert 0 < len(ours) < 80
+    assert len(read(tmp_path).samples) == 80
+    with pytest.raises(UsageError, match=r"split 'test'; its splits: train, val\."):
+        read(tmp_path, split="test")
+
+
+def test_face_crops_are_not_taken_for_media(tmp_path):
+    TREES["wilddeepfake"](tmp_path)
+    with pytest.raises(UsageError, match=r"`dfd prepare` them .* --faces\.$"):
+        read(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -129,7 +130,7 @@ def test_one_class_gives_nulls_and_its_rate(tmp_path):
     assert code == 0
     assert one(told, level="object", by="all", metric="AUC")["value"] is None
     assert one(told, level="object", by="all", metric="false alarms")["value"] == 0.5
-    assert told["plots"] == []
+    assert told["plots"] == [] and not (tmp_path / "e" / "roc.png").exists()
 
 
 def test_a_picture_shows_each_detector(archive, tmp_path):
@@ -141,6 +142,18 @@ def test_a_picture_shows_each_detector(archive, tmp_path):
     }
     page = (tmp_path / "e" / "evaluation.html").read_text()
     assert page.count("<svg") == 2
+
+
+def test_curves_lie_beside_the_page_as_files(archive, tmp_path):
+    labels, out = archive
+    own = tmp_path / "e"
+    words = ("--reports", out, "--draws", 20)
+    _, said, _ = evaluate(labels, "--out", own, *words)
+    _, _, _ = evaluate(labels, labels, "--out", tmp_path / "two", *words)
+    for name in ("roc.png", "reliability.png"):
+        assert f"written {own / name}" in said
+        one, two = (cv2.imread(str(folder / name)) for folder in (own, tmp_path / "two"))
+        assert one.std() > 0 and two.shape[1] == 2 * one.shape[1]  # a panel for each test set
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Architecture, Preprocessing
 from dfd_batch.training import clip_features, clips, datasets, pools, temporal, temporal_head
+from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import StridedDepthwise, speed_up
@@ -84,6 +85,29 @@ def test_held_out_groups_are_never_drawn(work: Path) -> None:
     assert len(kept)
     assert not {pool.groups[i] for i in trained} & {pool.groups[i] for i in kept}
     assert len(trained) + len(kept) == len(pool)
+
+
+def test_faces_are_measured_that_no_training_uses(work: Path, tmp_path: Path) -> None:
+    used = datasets.used_rows(config(work))
+    for name in ("dfdc", "dfdc_dev", "portraits"):
+        pool = pools.read(work / "pools" / name)
+        trained = set(used[name][1].tolist()) if name in used else set()
+        measured = {i for of in (0, 1) for i in datasets.measured_rows(name, pool, of).tolist()}
+        assert not trained & measured and len(trained) + len(measured) == len(pool)
+    alone = tmp_path / "alone"
+    (alone / "pools").mkdir(parents=True)
+    (alone / "pools" / "dfdc").symlink_to(work / "pools" / "dfdc")
+    assert held_out_faces.faces(config(alone)) is None
+
+
+def test_a_pool_of_a_test_split_is_never_opened(work: Path, tmp_path: Path) -> None:
+    faces = [
+        pools.Face(np.zeros((8, 8, 3), np.uint8), np.zeros((68, 2)), 8, "f", 0, "g", split=split)
+        for split in ("train", "test")
+    ]
+    for name, some in (("mine", faces), ("mine_test", faces[1:])):
+        pools.write(tmp_path / "own" / "pools" / name, some)
+    assert list(datasets.training_pools(tmp_path / "own")) == ["mine"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from dfd_batch.schema import MANIFEST
 from dfd_batch.settings import Coverage, Sampling, Settings
 from dfd_batch.stages import Crop, RunContext
 from dfd_batch.training import ingest, patches, pools, sources
+from dfd_batch.training.datasets import training_pools
 from dfd_batch.training.landmarks import MEAN_FIVE, MEAN_SHAPE, fit_mean_shape
 from dfd_batch.training.patches import Patches, PatchPlan
 from dfd_batch.training.prepare import PATCH_PX
@@ -265,6 +266,22 @@ def test_the_command_prepares_a_folder_of_real_and_fake_by_ray(media, tmp_path) 
     assert set(pool.licences) == {"CC0"} and set(pool.splits) == {"train", "val"}
     told = json.loads((tmp_path / "work/pools/real-fake/prepared.json").read_text())
     assert told["outcomes"] == {"prepared": 3, "unsupported": 1}
+
+
+def test_face_crops_of_a_test_split_get_a_pool_that_no_training_opens(
+    tmp_path, monkeypatch
+) -> None:
+    in_process(monkeypatch, [])
+    TREES["wilddeepfake"](tmp_path / "set")
+    work = tmp_path / "work"
+    done = CliRunner().invoke(app, ["prepare", str(tmp_path / "set"), "--work", str(work)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "test 0 genuine, 1 manipulated; a pool apart for `dfd evaluate --faces`" in said
+    assert "scans them" not in said
+    found = {path.name: set(pools.read(path).splits) for path in (work / "pools").iterdir()}
+    assert found["wilddeepfake_test"] == {"test"} and "test" not in found["wilddeepfake"]
+    assert list(training_pools(work)) == ["wilddeepfake"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Architecture
 from dfd_batch.cli import app
 from dfd_batch.features.cnn import FrameEncoder
-from dfd_batch.training import initial
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import cluster, initial, pools, prepare, run
 from dfd_batch.training.config import OPEN_LICENCES, TrainConfig, load
+from dfd_batch.training.fit import EncoderRun, Listener
+from dfd_batch.training.pools import Face
 
 SETTINGS = """
 look_images = 10_000
@@ -122,6 +126,100 @@ def test_pools_without_clips_or_fakes_are_refused_before_training(
     code, output = dfd(*arguments(tmp_path, "--mixture", "labelled", "--temporal", "none"))
     assert code == 2
     assert "no labelled fakes" in output
+
+
+def test_clips_of_nobody_held_out_are_refused_before_training(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    pool = pools.read(toy_pools / "clips")
+    faces = (
+        Face(
+            *(np.array(pool.patches[i]), pool.landmarks[i], float(pool.canonical_px[i])),
+            *(pool.files[i], 0, pool.groups[i]),
+            frame=int(pool.frames[i]),
+            split="train",
+        )
+        for i in range(len(pool))
+    )
+    pools.write(tmp_path / "pools" / "clips", faces)
+    for more in ((), ("--dry-run",)):
+        code, output = dfd(*arguments(tmp_path, *more))
+        assert code == 2
+        assert "no 6 consecutive frames of people held out of training" in output
+    assert not (tmp_path / "state.pt").exists()
+    assert dfd(*arguments(tmp_path, "--temporal", "none", "--dry-run"))[0] == 0
+
+
+def test_a_folder_that_is_no_bundle_is_refused_in_a_sentence(work: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "labelled").mkdir(parents=True)
+    (data / "labelled" / "dfdc.csv").write_text("file,label,group,split\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, output = dfd(*arguments(elsewhere, "--data", str(data)))
+    assert code == 2
+    assert (
+        "data is no bundle of training data: it lacks faces.csv, clips.csv, dev/dev.csv" in output
+    )
+    assert "labelled/dfdc.csv" not in output
+
+
+@pytest.mark.parametrize(("pool", "what"), [("dfdc", "picture"), ("clips", "video")])
+def test_an_unreadable_medium_of_a_bundle_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str, what: str
+) -> None:
+    monkeypatch.setattr(prepare, "Landmark68", lambda weights: None)
+    columns = "file,label,group,split,landmarks5,identity,source,licence,speaker,kind,method"
+    for name in {*prepare.LISTS.values(), prepare.WEIGHTS}:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_text(columns + "\n")
+    listed = tmp_path / "data" / prepare.LISTS[pool]
+    listed.write_text(f"{columns}\nbad.dat,0,g,train,,,,,,,\n")
+    (tmp_path / "data" / "bad.dat").write_bytes(b"junk" * 99)
+    code, output = dfd(*arguments(tmp_path, "--data", str(tmp_path / "data")))
+    assert code == 2
+    assert f"bad.dat is not a readable {what}" in output
+    assert not (tmp_path / "pools" / pool / "index.parquet").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without a GPU is meant")
+def test_a_machine_without_gpu_leads_a_cluster_that_has_some(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fit_on_ray(config: TrainConfig, listener: Listener | None, address: str | None) -> bool:
+        asked.append(config.device)
+        return EncoderRun(config.model_copy(update={"device": "cpu"}), listener).run()
+
+    monkeypatch.setattr(cluster, "fit_on_ray", fit_on_ray)
+    for more in (("--workers", "2"), ("--address", "ray://head:10001")):
+        code, output = dfd(*arguments(work, "--device", "cuda", *more, "--dry-run"))
+        assert code == 0, output
+    code, output = dfd(*arguments(work, "--device", "cuda", "--workers", "2"))
+    assert code == 0, output
+    assert asked == ["cuda"]
+    assert checkpoint.load_card(str(work / "mine")).architecture.temporal == "lstm"
+
+
+def test_autoencoders_are_given_the_used_faces_and_their_mark(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[dict[str, Any], str]] = []
+
+    def redraw(work: Path, used: dict[str, Any], steps: int, *, mark: str, **more: Any) -> None:
+        given.append((used, mark))
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(run, "redraw", redraw)
+    settings = load({"work": work, "out": work / "o", "licences": [""], "initial_weights": "none"})
+    settings = settings.model_copy(update={"clip_frames": 6})
+    with pytest.raises(UsageError, match="far enough"):
+        run.train(settings)
+    ((used, mark),) = given
+    assert mark == settings.media_mark != ""
+    clips, rows = used["clips"]
+    assert set(rows) == set(clips.rows(0, held_out=False))
 
 
 def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +57,10 @@ def test_groups_alone_go_by_their_hash() -> None:
 
 
 def test_official_splits_stay_even_where_they_share_people() -> None:
-    given_samples = [Sample("a", 0, "x", split="train"), Sample("b", 0, "x", split="test")]
+    given_samples = [
+        Sample(split, 0, group, split=split)
+        for split, group in (("train", "x"), ("val", "y"), ("test", "x"))
+    ]
     assert assign(given_samples) == (given_samples, 0)
     # What belongs to both sides can go to neither.
     assert assign([*given_samples, Sample("c", 1, "x", "m")]) == (given_samples, 1)
@@ -88,3 +93,42 @@ def test_groups_that_a_fake_links_stay_together() -> None:
     assert not n_left_out and {sample.split for sample in placed} == {"train", "val"}
     crossing = [i for i in range(60) if is_held_out(f"target {i}") != is_held_out(f"source {i}")]
     assert crossing  # by their own hashes these would lie on two sides
+
+
+def test_a_source_video_of_the_test_split_is_nowhere_else() -> None:
+    official = [
+        Sample("real/test", 0, "x", split="test"),
+        Sample("fake/test", 1, "y", "m", "test", pair="real/y"),
+        Sample("real/val", 0, "v", split="val"),
+        Sample("real/train", 0, "x", split="train"),
+        Sample("fake/train", 1, "x", "m", "train", pair="real/train"),
+    ]
+    shared = [
+        Sample("fake/of test", 1, "x", "m", "train", pair="real/test"),
+        Sample("real/y", 0, "y", split="val"),
+        Sample("fake/twin", 1, "y", "m", "train", pair="real/y"),
+    ]
+    assert assign([*official, *shared]) == (official, 3)
+
+
+def test_an_own_training_split_without_val_gives_groups_to_one() -> None:
+    free = [Sample(f"real/{i}", 0, f"person {i}") for i in range(200)]
+    free += [
+        Sample(f"fake/{i}", 1, f"person {i}", "m", links=(f"person {i + 1}",), pair=f"real/{i}")
+        for i in range(0, 200, 2)
+    ]
+    test = Sample("real/test", 0, "somebody", split="test")
+    placed, n_left_out = assign([*(replace(s, split="train") for s in free), test])
+    assert (placed, n_left_out) == ([*assign(free)[0], test], 0)
+    assert 20 < sum(sample.split == "val" for sample in placed) < 90
+
+
+def test_fakes_between_the_new_val_and_train_are_counted_as_left_out() -> None:
+    people = [f"actor {i}" for i in range(28)]
+    made = [Sample(a, 0, a, split="train") for a in people]
+    made += [
+        Sample(f"{a}/{b}", 1, a, "m", "train", links=(b,)) for a in people for b in people if a != b
+    ]
+    placed, n_left_out = assign(made)
+    assert {sample.split for sample in placed} == {"train", "val"}
+    assert n_left_out == len(made) - len(placed) > 0

@@ -46,7 +46,14 @@ def read_faceforensics(tree: Tree) -> Contents:
             pair=genuine.get((compression, target), ""),
         )
         samples.append(fake)
-    return Contents(tuple(samples), (*_counts(samples), *notes))
+    originals = frozenset(f"{videos[0]}.mp4" for videos in splits if len(videos) == 1)
+    fakes = frozenset(
+        f"{'_'.join(order)}.mp4"
+        for videos in splits
+        if len(videos) == 2
+        for order in (videos, videos[::-1])
+    )
+    return Contents(tuple(samples), (*_counts(samples, METHODS, originals, fakes), *notes))
 
 
 def read_deepfakedetection(tree: Tree) -> Contents:
@@ -73,7 +80,7 @@ def read_deepfakedetection(tree: Tree) -> Contents:
         tuple(samples),
         tuple(
             replace(line, expected=363 if line.what.startswith("genuine") else 3068)
-            for line in _counts(samples)
+            for line in _counts(samples, ("DeepFakeDetection",))
         ),
     )
 
@@ -104,15 +111,33 @@ def _splits(tree: Tree) -> tuple[Mapping[tuple[str, ...], str], list[Found]]:
     return splits, notes
 
 
-def _counts(samples: list[Sample]) -> list[Found]:
-    """Return a line per compression and method with a thousand videos expected."""
+def _counts(
+    samples: list[Sample],
+    methods: tuple[str, ...],
+    originals: frozenset[str] = frozenset(),
+    fakes: frozenset[str] = frozenset(),
+) -> list[Found]:
+    """Return a line per method and compression, also of what is not there at all.
+
+    Args:
+        samples: Of all methods.
+        methods: Those that the data set should hold beside originals.
+        originals: Names of the genuine files that a list demands.
+        fakes: Names of the files that a list demands of each method.
+    """
+    compressions = dict.fromkeys(sample.attributes["compression"] for sample in samples)
     lines = []
-    counted: dict[tuple[str, str], list[Sample]] = {}
-    for sample in samples:
-        kind = (sample.method or "genuine", sample.attributes["compression"])
-        counted.setdefault(kind, []).append(sample)
-    for (method, compression), of_kind in counted.items():
-        lost = [s.uri.rpartition("/")[2] for s in of_kind if s.label and not s.pair]
-        note = f"genuine video missing of {examples(lost)}" if lost else ""
-        lines.append(Found(f"{method} {compression}", 1000, len(of_kind), notes=note))
+    for compression in compressions:
+        there = [s for s in samples if s.attributes["compression"] == compression]
+        for method in ("", *methods):
+            of_kind = [s for s in there if s.method == method]
+            lost = [_file(s) for s in of_kind if s.label and not s.pair]
+            note = f"genuine video missing of {examples(lost)}" if lost else ""
+            gone = (fakes if method else originals) - {_file(s) for s in of_kind}
+            what = f"{method or 'genuine'} {compression}"
+            lines.append(Found(what, 1000, len(of_kind), len(gone), note))
     return lines
+
+
+def _file(sample: Sample) -> str:
+    return sample.uri.rpartition("/")[2]

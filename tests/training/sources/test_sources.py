@@ -103,6 +103,13 @@ def test_faceforensics(tree) -> None:
     assert read["009_008.mp4"].split == "" and read["009_008.mp4"].pair == ""
     assert (read.lines["genuine c23"].expected, read.lines["genuine c23"].found) == (1000, 6)
     assert "009_008.mp4" in read.lines["FaceShifter c40"].notes
+    counted = {what: (line.found, line.missing) for what, line in read.lines.items()}
+    assert counted["genuine c23"] == (6, 0) and counted["genuine raw"] == (1, 5)
+    # Each of the three pairs that the lists name stands for two fakes of every method.
+    assert counted["Deepfakes c23"] == (1, 5)
+    assert counted["NeuralTextures c23"] == counted["NeuralTextures raw"] == (0, 6)
+    assert counted["genuine c40"] == (0, 6) and counted["FaceShifter c40"] == (1, 6)
+    assert read.lines["NeuralTextures c23"].expected == 1000
     assert (
         read.lines["pairs of train.json"].expected,
         read.lines["pairs of train.json"].found,
@@ -313,6 +320,8 @@ def test_ff_without_splits_says_so(tmp_path) -> None:
     read = Read(tmp_path, "faceforensics")
     assert not any(sample.split for sample in read.contents.samples)
     assert read.lines["pairs of train.json"].found == 0
+    absent = read.lines["NeuralTextures c23"]
+    assert (absent.expected, absent.found, absent.missing) == (1000, 0, 0)  # no list names files
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path) -> None:
