@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dfd_batch.training.interrupt import ignore_interrupts
@@ -40,6 +41,7 @@ def made(make: Callable[[int], T], numbers: range, processes: int) -> Iterator[T
         collate_fn=_as_it_is,
         prefetch_factor=PREFETCH if processes else None,
         worker_init_fn=ignore_interrupts,
+        generator=torch.Generator(),  # or it would draw from the one that weights are drawn from
     )
 
 

@@ -33,7 +33,7 @@ from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.training import evaluate, forge_clip
 from dfd_batch.training.ahead import made
-from dfd_batch.training.clips import ClipForge, Kind
+from dfd_batch.training.clips import ClipForge, Kind, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.fit import device_of, n_loaders
@@ -135,8 +135,7 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
         config: Sizes, seed and the work directory, which keeps clips and state.
     """
     device, n_pairs, width = device_of(config), config.motion_pairs, config.architecture.motion
-    mark = f"{config.seed}-{config.clip_frames}-{config.preprocessing.crop_size}{config.media_mark}"
-    torch.manual_seed(config.seed)
+    mark = clips_mark(config)
     train, check = (
         mapped_clips(config, n, held_out, config.work / f"motion-{name}-{mark}")
         for n, held_out, name in (
@@ -144,6 +143,7 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
             (min(HELD_OUT_PAIRS, n_pairs), True, "held_out"),
         )
     )
+    torch.manual_seed(config.seed)
     model = _Model(width).to(device)
     speed_up(model)
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import forge, forge_clip, pools, redraw, trouble
+from dfd_batch.training import consecutive, forge, forge_clip, pools, redraw, trouble
 from dfd_batch.training.datasets import training_pools
 from dfd_batch.training.forge_clip import Clip
 from dfd_batch.training.pools import Image, Pool
@@ -134,7 +134,11 @@ class _Faces:
             )
         drawn = {name: redraw.read(work, name, pool) for name, pool in self.pools.items()}
         self.redrawn = {name: faces for name, faces in drawn.items() if faces is not None}
-        self._starts = [(p, row) for p in self.pools.values() for row in _starts(p)]
+        self._starts = [
+            (pool, int(row))
+            for pool in self.pools.values()
+            for row in consecutive.starts(pool, np.arange(len(pool)), CLIP_FRAMES)
+        ]
 
     def draw(self, operation: str) -> tuple[str, int]:
         """Return a pool's name and the row of a genuine face that the operation can forge."""
@@ -192,15 +196,6 @@ class _Clock:
         yield
         self.seconds += time.process_time() - before
         self.count += 1
-
-
-def _starts(pool: Pool) -> list[int]:
-    """Return the genuine rows from which CLIP_FRAMES consecutive frames of one file follow."""
-    first = np.arange(max(0, len(pool) - CLIP_FRAMES + 1))
-    last, files = first + CLIP_FRAMES - 1, np.array(pool.files)
-    runs = (files[first] == files[last]) & (pool.labels[first] == 0)
-    runs &= pool.frames[last] - pool.frames[first] == CLIP_FRAMES - 1
-    return [int(row) for row in first[runs]]
 
 
 def _shape(landmarks: pools.Points) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, clip_features, evaluate, looks
 from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.clip_features import ClipFeatures
-from dfd_batch.training.clips import ClipForge
+from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import evaluation_crops, work_pool
 from dfd_batch.training.fit import device_of
@@ -58,7 +58,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     load_part(encoder, base, "encoder")
     device = device_of(config)
     encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mark = base.card.weights_sha256[:12] + config.media_mark
+    mark = f"{base.card.weights_sha256[:12]}-{clips_mark(config)}"
     motion = None
     if architecture.motion:
         learned = motion_of(config) if config.motion_from else fit_motion(config)

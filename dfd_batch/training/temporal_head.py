@@ -22,6 +22,8 @@ from dfd_batch.training.temporal_figures import clip_logits
 BATCH_CLIPS = 64
 FEATURE_NOISE = 0.01
 """Standard deviation; the features' own is about 0.5."""
+SMOOTHNESS_WEIGHT = 0.1
+"""Of the loss of frames that differ from the next one though they are labelled alike."""
 FRAMES_HIDDEN_SHARE = 0.2
 """Batches that show the motion features alone."""
 
@@ -60,6 +62,7 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
 
     Epoch 0 is the mean of frames, so that too few clips leave that rather than something worse.
     """
+    torch.manual_seed(config.seed)
     head = TemporalHead(config.architecture, feature_dim, dropout=0.3)
     start_as_mean(head, data)
     device = device_of(config)
@@ -118,12 +121,12 @@ def _check_auc(head: TemporalHead, data: ClipFeatures) -> float:
 def _clip_loss(
     head: TemporalHead, data: ClipFeatures, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> Tensor:
-    """Return BCE(clip) + BCE(frame) / 2 + the twins' order of some pairs, shortened at times."""
+    """Return BCE(clip) + BCE(frame) / 2 + order of twins + smoothness, of clips cut at times."""
     n = data.labels.shape[1]
     length = n if rng.random() < 0.6 else int(rng.integers(max(2, n // 2), n + 1))
     device = next(head.parameters()).device
-    of_frames, own = data.labels[rows, :length], data.features[rows, :length].astype(np.float32)
-    genuine = stretch(of_frames, rng)
+    labels, own = data.labels[rows, :length], data.features[rows, :length].astype(np.float32)
+    genuine = stretch(labels, rng)
     at = np.nonzero(genuine)
     own[at] = own[at[0] - 1, at[1]]
     x = torch.from_numpy(own)
@@ -132,14 +135,14 @@ def _clip_loss(
     if head.motion and rng.random() < FRAMES_HIDDEN_SHARE:
         x[..., : head.feature_dim] = 0  # few speakers: their faces are soon known by heart
     x = x.to(device)
-    frames = torch.from_numpy(np.where(genuine, np.float32(0), of_frames)).to(device)
+    frames = torch.from_numpy(np.where(genuine, np.float32(0), labels)).to(device)
     mask = torch.ones(frames.shape, dtype=torch.bool, device=device)
     clip_logit, frame_logit = head(x, mask)
     forged = frames.max(1).values
     clip_loss = F.binary_cross_entropy_with_logits(clip_logit, forged * 0.94 + 0.03)
     order = (F.softplus(clip_logit[::2] - clip_logit[1::2]) * forged[1::2]).mean()
-    return (
-        clip_loss
-        + ORDER_WEIGHT * order
-        + 0.5 * F.binary_cross_entropy_with_logits(frame_logit, frames)
-    )
+    likely, alike = frame_logit.sigmoid(), frames[:, 1:] == frames[:, :-1]
+    rough = ((likely[:, 1:] - likely[:, :-1]).square() * alike).mean()
+    of_frames = F.binary_cross_entropy_with_logits(frame_logit, frames)
+    total: Tensor = clip_loss + ORDER_WEIGHT * order + SMOOTHNESS_WEIGHT * rough + 0.5 * of_frames
+    return total

@@ -20,11 +20,14 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.schema import CROPPED
 from dfd_batch.settings import Pools, Settings
 from dfd_batch.stages import Embed, RunContext
-from dfd_batch.training import clips, consecutive, motion, temporal
+from dfd_batch.training import clips, consecutive, motion, pools, temporal
+from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import EncoderRun
+from dfd_batch.training.forge import Donor
 from dfd_batch.training.motion import MappedClips
+from tests.training.conftest import face_image, template
 
 
 def config(work: Path, **changes: object) -> TrainConfig:
@@ -93,7 +96,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     (other / "pools").symlink_to(toy_pools)
     settings = config(other)
     motion.mapped_clips(
-        settings, 3, False, other / "motion-train-0-6-48"
+        settings, 3, False, other / f"motion-train-{clips.clips_mark(settings)}"
     )  # stopped while making clips
     looks, measure = [], motion._aucs
 
@@ -260,3 +263,56 @@ def test_twins_forged_throughout_are_also_shown_forged_in_stretches() -> None:
         forged = seen[fake, :, 0, 0, 0] == fake
         np.testing.assert_array_equal(forged, (shown[fake, 1:] * shown[fake, :-1]) == 1)
         assert (seen[fake, ~forged] == fake - 1).all()
+
+
+def test_another_persons_face_moves_unless_it_goes_into_a_still(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    donors: dict[bool, list[object]] = {True: [], False: []}
+    made = clips.forge_clip.forge_clip
+
+    def noted(clip: Any, rng: Any, donor: Any, operation: str | None) -> Any:
+        donors[operation is not None].append(donor)
+        return made(clip, rng, donor, operation)
+
+    monkeypatch.setattr(clips.forge_clip, "forge_clip", noted)
+    forge = ClipForge(config(work), False, {"clip": 0.5, "still": 0.5})
+    for number in range(40):
+        forge.pair(number)
+    of_clips, of_stills = ([d for d in donors[still] if d is not None] for still in (False, True))
+    assert of_clips and all(isinstance(donor, clips.forge_clip.Clip) for donor in of_clips)
+    assert of_stills and all(isinstance(donor, Donor) for donor in of_stills)
+    assert any(np.ptp(donor.frames, axis=0).any() for donor in of_clips)  # type: ignore[attr-defined]
+
+
+def test_labelled_videos_are_seen_as_they_move_with_their_own_labels(tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(0), 10
+    intervals = np.array([0, 0, 0, 0, 1, 1, 1, 0, 0, 0])
+    common = {"landmarks": template() * 80, "canonical_px": 64.0, "group": "g", "split": "train"}
+    faces = [
+        pools.Face(face_image(80, rng), file=f"{name}.mp4", frame=t, label=int(labels[t]),
+                   pair=pair, **common)
+        for name, labels, pair in (("a", 0 * intervals, ""), ("b", intervals, "a.mp4"))
+        for t in range(n)
+    ]  # fmt: skip
+    pools.write(tmp_path / "pools" / "mine", faces)
+    settings = config(tmp_path)
+    pool = pools.read(tmp_path / "pools" / "mine")
+    everything = np.arange(len(pool))
+    # frames 0 to 4 of the manipulated one begin a run of six that is not genuine throughout
+    assert consecutive.starts(pool, everything, 6).tolist() == [0, 1, 2, 3, 4]
+    assert consecutive.starts(pool, everything, 4).tolist() == [*range(7), 10]
+    assert consecutive.run(pool, 11, n) == (10, 14)
+    forge = ClipForge(settings, False, {"labelled": 1.0})
+    seen = [forge.pair(number) for number in range(12)]
+    whole = [pair for pair in seen if len(set(pair.labels.tolist())) == 2]
+    assert whole  # those that begin at frame 4: three manipulated frames, then genuine ones
+    assert all(np.abs(np.diff(pair.fake.astype(int), axis=0)).mean() > 3 for pair in whole)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_what_is_made_ahead_draws_nothing_from_the_weights_generator(processes: int) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    assert list(made(abs, range(4), processes)) == [0, 1, 2, 3]
+    assert torch.equal(torch.get_rng_state(), before)
