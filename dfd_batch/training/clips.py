@@ -82,6 +82,10 @@ class ClipForge:
         there = {"clip": self._clips, "still": self._stills, "labelled": self._labelled}
         given = ODDS if odds is None else odds
         self._odds = {kind: p for kind, p in given.items() if there[kind]}
+        if not set(STILL_OPERATIONS) - set(config.without):
+            self._odds.pop("still", None)
+        if not set(forge_clip.OPERATIONS) - set(config.without):
+            self._odds.pop("clip", None)
         if not self._odds:
             whose = "people held out of training" if held_out else "genuine people"
             raise UsageError(
@@ -138,7 +142,7 @@ class ClipForge:
     def _forged(self, clip: forge_clip.Clip, group: str, still: bool, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
         donor = self._donor(group, still, rng) if rng.random() < 0.5 else None
-        operation = str(rng.choice(STILL_OPERATIONS)) if still else None
+        operation = self._operation(still, rng)
         made = forge_clip.forge_clip(clip, rng, donor, operation)
         film = self._filming(n, rng, still)
         if not still and rng.random() < ADRIFT_SHARE:
@@ -151,6 +155,17 @@ class ClipForge:
             group,
             _trouble(film),
         )
+
+    def _operation(self, still: bool, rng: Generator) -> str | None:
+        """Return which operation forges a clip, None to let the forge draw it."""
+        without = self._config.without
+        if still:
+            return str(rng.choice([name for name in STILL_OPERATIONS if name not in without]))
+        kept = {name: p for name, p in forge_clip.ODDS.items() if name not in without}
+        if len(kept) == len(forge_clip.ODDS):
+            return None
+        shares = np.array(list(kept.values()))
+        return str(rng.choice(list(kept), p=shares / shares.sum()))
 
     def _filming(self, n: int, rng: Generator, still: bool) -> Filming:
         film = forge_clip.draw_filming(n, rng, still)
@@ -174,6 +189,7 @@ def clips_mark(config: TrainConfig) -> str:
     told = hashlib.sha256()
     told.update(f"{config.seed} {config.clip_frames} {config.preprocessing}".encode())
     told.update(config.media_mark.encode())
+    told.update("".join(name for name in forge_clip.OPERATIONS if name in config.without).encode())
     for index in sorted((config.work / "pools").glob("*/index.parquet")):
         told.update(index.parent.name.encode() + index.read_bytes())
     return told.hexdigest()[:12]

@@ -316,3 +316,17 @@ def test_what_is_made_ahead_draws_nothing_from_the_weights_generator(processes: 
     before = torch.get_rng_state()
     assert list(made(abs, range(4), processes)) == [0, 1, 2, 3]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_operations_over_time_can_be_left_out(work: Path) -> None:
+    odds: dict[clips.Kind, float] = {"clip": 0.6, "still": 0.4}
+    temporal_ones = [name for name in clips.forge_clip.OPERATIONS if name != "static"]
+    given = config(work, without=tuple(temporal_ones))
+    assert {ClipForge(given, False, odds).pair(k).operation for k in range(12)} == {"static"}
+    but_one = config(work, without=("jitter",))
+    seen = {ClipForge(but_one, False, odds).pair(k).operation for k in range(40)}
+    assert len(seen) > 4 and "jitter" not in seen
+    marks = {clips.clips_mark(c) for c in (config(work), given, but_one)}
+    assert len(marks) == 3
+    with pytest.raises(UsageError):
+        ClipForge(config(work, without=clips.forge_clip.OPERATIONS), False, odds)
