@@ -109,7 +109,13 @@ def _encode(
     if device.type == "cpu":  # as a scan runs it: several times faster than by PyTorch
         size = config.preprocessing.crop_size
         network = CpuNetwork(encoder, torch.zeros(1, 3, size, size))
-    vectors, odds, labels, operations, groups, troubles = [], [], [], [], [], []
+    n = config.clip_frames
+    # Filled in place: small arrays that stay, between the large ones of each pair, would leave the
+    # heap full of holes that no later pair fits in, 10 MB a pair.
+    vectors = np.zeros((0, 2, n, 0), np.float16)
+    odds = np.zeros((n_pairs, 2, n), np.float32)
+    labels = np.zeros((n_pairs, 2, n), np.float32)
+    operations, groups, troubles = [], [], []
     twins = made(_Forged(clips, motion is not None), range(n_pairs), n_loaders(config, device))
     for number, (pair, maps) in enumerate(twins):
         both = np.concatenate([pair.genuine, pair.fake])
@@ -120,18 +126,20 @@ def _encode(
             moved = motion(torch.from_numpy(maps).to(device))
             vector = torch.cat([vector.float(), moved.flatten(0, 1)], 1)
         logit = manipulated_logit(raw.float(), config.architecture)
-        vectors.append(vector.half().cpu().numpy().reshape(2, config.clip_frames, -1))
-        odds.append(logit.cpu().numpy().reshape(2, -1))
-        labels += [np.zeros_like(pair.labels), pair.labels]
+        if not len(vectors):
+            vectors = np.zeros((n_pairs, 2, n, vector.shape[1]), np.float16)
+        vectors[number] = vector.half().cpu().numpy().reshape(2, n, -1)
+        odds[number] = logit.cpu().numpy().reshape(2, n)
+        labels[number, 1] = pair.labels
         operations += [pair.operation] * 2
         groups += [pair.group] * 2
         troubles += [pair.trouble] * 2
         if number % 100 == 99:
             print(f"clips: {number + 1} of {n_pairs} pairs", flush=True)
     return ClipFeatures(
-        np.concatenate(vectors),
-        np.concatenate(odds),
-        np.stack(labels),
+        vectors.reshape(2 * n_pairs, n, -1),
+        odds.reshape(2 * n_pairs, n),
+        labels.reshape(2 * n_pairs, n),
         operations,
         groups,
         troubles,
