@@ -21,7 +21,7 @@ from torch import Tensor
 Seeds = NDArray[np.uint64]
 SHIFT, ZOOM = 0.04, 0.06
 """Most that a view is moved, in units of the crop side, and scaled."""
-NOISE = 16.0
+NOISE = 14.0
 """Standard deviation, of 255 …"""
 SOFTEN = 2 / 3
 """… before the view is brought to this resolution and back, which spares the face more of it."""
