@@ -21,7 +21,6 @@ from dfd_batch.features.cnn import manipulated_logit
 from dfd_batch.features.views import Seeds, object_seeds, view
 from dfd_batch.training import degrade
 from dfd_batch.training.depthwise import speed_up
-from dfd_batch.training.evaluate import auc
 from dfd_batch.training.pools import Image
 from dfd_batch.training.precision import autocast
 
@@ -41,22 +40,6 @@ class Attacked(NamedTuple):
     eps: float
     """Largest change of a pixel of 255; of C&W, which has no bound, the largest that it made."""
     crops: Image
-
-
-class Point(NamedTuple):
-    """How well a detector tells genuine from manipulated crops under one attack."""
-
-    name: str
-    eps: float
-    auc: float
-    auc_jpeg: float
-    """After the attacked crops went through JPEG (quality 75) …"""
-    auc_h264: float
-    """… or H.264 (CRF 23), one picture each."""
-    flipped: float
-    """Share whose logit has the wrong sign."""
-    l2: float
-    """Mean Euclidean distance from the crops, pixels in 0..1."""
 
 
 def victim(encoder: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> Victim:
@@ -227,37 +210,6 @@ def judge_of_views(victim: Victim, n_views: int) -> Judge:
         return np.concatenate(found)
 
     return odds
-
-
-def adversarial_curve(
-    encoder: nn.Module,
-    architecture: Architecture,
-    preprocessing: Preprocessing,
-    crops: Image,
-    labels: NDArray[np.int32],
-    epsilons: Sequence[float] = EPSILONS,
-) -> list[Point]:
-    """Return how well an encoder withstands `attacks`, whose arguments these are."""
-    target = victim(encoder, architecture, preprocessing)
-    return [
-        point(attacked, crops, labels, lambda some: odds_of(target, some))
-        for attacked in attacks(encoder, architecture, preprocessing, crops, labels, epsilons)
-    ]
-
-
-def point(attacked: Attacked, crops: Image, labels: NDArray[np.int32], judge: Judge) -> Point:
-    """Return what one attack made of a detector's answers."""
-    odds, jpeg, h264 = (judge(seen) for seen in as_shared(attacked.crops))
-    change = (attacked.crops.astype(np.float32) - crops) / 255
-    return Point(
-        attacked.name,
-        attacked.eps,
-        auc(labels, odds),
-        auc(labels, jpeg),
-        auc(labels, h264),
-        float(((odds > 0) != (np.asarray(labels) == 1)).mean()),
-        float(np.sqrt(np.square(change).sum((1, 2, 3))).mean()),
-    )
 
 
 def as_shared(crops: Image) -> tuple[Image, Image, Image]:

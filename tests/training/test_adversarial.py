@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Architecture, Preprocessing
 from dfd_batch.training import adversarial
+from dfd_batch.training.evaluate import auc
 from dfd_batch.training.pools import Image
 
 SIDE = 16
@@ -124,12 +125,15 @@ def test_training_on_attacked_pairs_lowers_the_drop() -> None:
     crops, labels = task(100, 10_000)
 
     def aucs(share: float) -> dict[str, float]:
-        curve = adversarial.adversarial_curve(
-            trained(share), Architecture(), PREPROCESSING, crops, labels, epsilons=(6,)
+        encoder = trained(share)
+        judge = adversarial.victim(encoder, Architecture(), PREPROCESSING)
+        found = list(
+            adversarial.attacks(encoder, Architecture(), PREPROCESSING, crops, labels, (6,))
         )
-        assert [(p.name, p.eps) for p in curve[:2]] == [("clean", 0), ("FGSM", 6)]
-        assert curve[0].l2 == 0 and curve[2].l2 > 0
-        return {p.name: p.auc for p in curve}
+        assert [(a.name, a.eps) for a in found[:2]] == [("clean", 0), ("FGSM", 6)]
+        np.testing.assert_array_equal(found[0].crops, crops)
+        assert (found[2].crops != crops).any()
+        return {a.name: auc(labels, adversarial.odds_of(judge, a.crops)) for a in found}
 
     plain, hardened = aucs(0.0), aucs(1.0)
     assert plain["clean"] > 0.95 and hardened["clean"] > 0.9
