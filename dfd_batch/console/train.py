@@ -37,6 +37,7 @@ def run(
             )
         out = training.train_temporal(config, temporal_only)
         say(console, f"checkpoint  {out}")
+        say(console, f"run         {config.work / 'temporal.json'}")
         return
     if dry_run:
         for line in outlook_lines(config, training.outlook(config, address)):

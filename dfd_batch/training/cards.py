@@ -86,6 +86,12 @@ def sources(config: TrainConfig) -> tuple[DataSource, ...]:
     return tuple(DataSource(name=s, licence=lic, n=n) for (s, lic), n in sorted(counts.items()))
 
 
+def with_sources(data: tuple[DataSource, ...], config: TrainConfig) -> tuple[DataSource, ...]:
+    """Return what a detector's encoder has learned from, and what its temporal part saw beside."""
+    known = {(source.name, source.licence) for source in data}
+    return data + tuple(s for s in sources(config) if (s.name, s.licence) not in known)
+
+
 def _limitations(entry: dict[str, Any]) -> tuple[str, ...]:
     if "dfdc_auc" in entry:
         return (

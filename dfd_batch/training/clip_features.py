@@ -20,6 +20,7 @@ from dfd_batch.training.clips import ClipForge, FilmedPair
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import n_loaders
 from dfd_batch.training.precision import autocast
+from dfd_batch.training.progress import told
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _encode(
     labels = np.zeros((n_pairs, 2, n), np.float32)
     operations, groups, troubles = [], [], []
     twins = made(_Forged(clips, motion is not None), range(n_pairs), n_loaders(config, device))
-    for number, (pair, maps) in enumerate(twins):
+    for number, (pair, maps) in enumerate(told(twins, "pairs of clips", n_pairs)):
         both = np.concatenate([pair.genuine, pair.fake])
         x = normalise(torch.from_numpy(both).to(device), config.preprocessing)
         with autocast(device.type, config.precision):
@@ -134,8 +135,6 @@ def _encode(
         operations += [pair.operation] * 2
         groups += [pair.group] * 2
         troubles += [pair.trouble] * 2
-        if number % 100 == 99:
-            print(f"clips: {number + 1} of {n_pairs} pairs", flush=True)
     return ClipFeatures(
         vectors.reshape(2 * n_pairs, n, -1),
         odds.reshape(2 * n_pairs, n),

@@ -72,17 +72,25 @@ def _recipe(config: dict[str, Any]) -> dict[str, Any]:
     return kept | {"encoder": config["architecture"]["encoder"]}
 
 
-def open_run(config: TrainConfig, hardware: str) -> None:
+def open_run(config: TrainConfig, hardware: str, name: str = "run") -> None:
     """Write `run.json`, or add a start to it where a run goes on.
+
+    Args:
+        config: Of this start.
+        hardware: What it computes on.
+        name: `temporal` for a temporal part alone, which goes on with whatever fits.
 
     Raises:
         UsageError: The work directory holds a run with another recipe.
     """
-    path = config.work / "run.json"
+    path = config.work / f"{name}.json"
     now = config.model_dump(mode="json")
-    starts = []
-    if path.is_file() and (config.work / "state.pt").is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+    starts: list[Any] = []
+    goes_on = name != "run" or (config.work / "state.pt").is_file()
+    before = json.loads(path.read_text(encoding="utf-8")) if goes_on and path.is_file() else None
+    if before is not None:
+        starts = before["starts"]
+    if before is not None and name == "run":
         then, ours = _recipe(before["config"]), _recipe(now)
         changed = [key for key in ours if key in then and then[key] != ours[key]]
         if changed:
@@ -91,7 +99,6 @@ def open_run(config: TrainConfig, hardware: str) -> None:
                 f"{config.work} holds a run with other settings ({told}): give the same ones to "
                 "go on, or another --work (its pools may be a link to this one's)."
             )
-        starts = before["starts"]
     starts.append(
         {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -100,7 +100,9 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
             prepare(config.data, config.work, config.preprocessing.margin)
-        add_temporal(mixed(config), directory, config.out)
+        config = mixed(config)
+        record.open_run(config, record.hardware(config, device_of(config)), "temporal")
+        add_temporal(config, directory, config.out)
     return config.out
 
 

@@ -83,7 +83,13 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         print(f"{metric.name} [{metric.data}]: {metric.value:.4f}", flush=True)
     card = _card(base.card, config, encoder, head, held_out, metrics)
     hours = base.card.training.hours + (time.monotonic() - started) / 3600
-    training = card.training.model_copy(update={"clips_seen": config.clips, "hours": hours})
+    training = card.training.model_copy(
+        update={
+            "clips_seen": config.clips,
+            "hours": hours,
+            "data": cards.with_sources(card.training.data, config),
+        }
+    )
     weights = dict(base.weights)
     weights = {k: v for k, v in weights.items() if k.startswith("encoder.")}
     for name, part in (("temporal", head), ("motion", motion)):

@@ -21,7 +21,7 @@ from dfd_batch.checkpoint import Architecture
 from dfd_batch.cli import app
 from dfd_batch.features.cnn import FrameEncoder
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import cluster, initial, pools, prepare, run
+from dfd_batch.training import cards, cluster, initial, pools, prepare, run
 from dfd_batch.training.config import OPEN_LICENCES, TrainConfig, load
 from dfd_batch.training.fit import EncoderRun, Listener
 from dfd_batch.training.pools import Face
@@ -235,12 +235,22 @@ def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -
     assert (after.card.architecture.temporal, after.card.architecture.motion) == ("lstm", 64)
     assert after.card.preprocessing == before.card.preprocessing
     assert after.card.training.data == before.card.training.data
+    account = json.loads((work / "temporal.json").read_text(encoding="utf-8"))
+    assert len(account["starts"]) == 1
     code, output = dfd("train", *settings, "--out", full, "--temporal-only", "nowhere")
     assert code == 2
     assert "No checkpoint 'nowhere'" in output
     code, output = dfd("train", *settings, "--out", full, "--temporal-only", mine, "--dry-run")
     assert code == 2
     assert "--temporal-only trains here and now" in output
+
+
+def test_the_card_names_what_the_temporal_part_saw_beside_the_encoders_data(work: Path) -> None:
+    settings = load({"work": work, "out": work / "o", "initial_weights": "none"})
+    everything = cards.sources(settings)
+    assert len(everything) > 1
+    assert cards.with_sources(everything[:1], settings) == everything
+    assert cards.with_sources(everything, settings) == everything
 
 
 def test_a_run_is_not_gone_on_with_by_other_settings(work: Path) -> None:
