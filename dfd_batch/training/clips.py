@@ -18,7 +18,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import consecutive, forge, forge_clip
+from dfd_batch.training import animate, consecutive, forge, forge_clip
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import pairs_of
 from dfd_batch.training.filming import Filming
@@ -27,10 +27,12 @@ from dfd_batch.training.pools import Image, Pool
 Kind = Literal["clip", "still", "labelled"]
 Face = tuple[Pool, int]
 ODDS: dict[Kind, float] = {"clip": 0.45, "still": 0.15, "labelled": 0.4}
-STILL_OPERATIONS = ("drift", "jitter", "flicker")
-"""Those that need no other moment to take something from."""
-FASTER_SHARE = 0.25
-"""Clips of every other frame, as of a slower camera."""
+STILL_OPERATIONS = ("drift", "jitter", "flicker", "reenact")
+"""Those that need no other moment to take something from; `reenact` needs somebody's clip."""
+PACES = {1: 0.65, 2: 0.25, 3: 0.1}
+"""Clips of every, every other or every third frame, as of a slower camera."""
+LIVELIER_SHARE = 0.2
+"""Clips of people who move their faces more than newsreaders do."""
 ADRIFT_SHARE = 0.6
 """Clips whose crops follow the face less well: scans interpolate between few looks."""
 
@@ -82,7 +84,12 @@ class ClipForge:
         there = {"clip": self._clips, "still": self._stills, "labelled": self._labelled}
         given = ODDS if odds is None else odds
         self._odds = {kind: p for kind, p in given.items() if there[kind]}
-        if not set(STILL_OPERATIONS) - set(config.without):
+        self._of_stills = [
+            name
+            for name in STILL_OPERATIONS
+            if name not in config.without and (self._clips or name != "reenact")
+        ]
+        if not self._of_stills:
             self._odds.pop("still", None)
         if not set(forge_clip.OPERATIONS) - set(config.without):
             self._odds.pop("clip", None)
@@ -124,20 +131,30 @@ class ClipForge:
 
     def _still(self, rng: Generator) -> tuple[forge_clip.Clip, str, bool]:
         pool, row = self._stills[int(rng.integers(len(self._stills)))]
-        rows = np.full(self._config.clip_frames, row)
-        return _of_rows(pool, rows), pool.groups[row], True
+        n = self._config.clip_frames
+        still = _of_rows(pool, np.full(n, row))
+        if self._clips:
+            other, first = self._clips[int(rng.integers(len(self._clips)))]
+            moving = animate.driven(pool.landmarks[row], other.landmarks[first : first + n])
+            still = replace(still, driving=moving)
+        return still, pool.groups[row], True
 
     def _clip(self, rng: Generator) -> tuple[forge_clip.Clip, str, bool]:
-        """Return consecutive frames of a genuine clip, or every other one, there and back."""
+        """Return consecutive frames of a genuine clip, or every so manieth, there and back."""
         n = self._config.clip_frames
         pool, first = self._clips[int(rng.integers(len(self._clips)))]
         rows = first + np.arange(n)
-        if rng.random() < FASTER_SHARE:
-            low, high = consecutive.run(pool, first, 2 * n)
+        pace = int(rng.choice(list(PACES), p=list(PACES.values())))
+        if pace > 1:
+            low, high = consecutive.run(pool, first, pace * n)
             last = high - 1 - low
-            steps = (first - low + 2 * np.arange(n)) % (2 * last)
+            steps = (first - low + pace * np.arange(n)) % (2 * last)
             rows = low + np.minimum(steps, 2 * last - steps)
-        return _of_rows(pool, rows), pool.groups[first], False
+        clip = _of_rows(pool, rows)
+        if not self._untouched and rng.random() < LIVELIER_SHARE:
+            frames, landmarks = animate.exaggerated(clip.frames, clip.landmarks, rng)
+            clip = replace(clip, frames=frames, landmarks=landmarks)
+        return clip, pool.groups[first], False
 
     def _forged(self, clip: forge_clip.Clip, group: str, still: bool, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
@@ -158,9 +175,9 @@ class ClipForge:
 
     def _operation(self, still: bool, rng: Generator) -> str | None:
         """Return which operation forges a clip, None to let the forge draw it."""
-        without = self._config.without
         if still:
-            return str(rng.choice([name for name in STILL_OPERATIONS if name not in without]))
+            return str(rng.choice(self._of_stills))
+        without = self._config.without
         kept = {name: p for name, p in forge_clip.ODDS.items() if name not in without}
         if len(kept) == len(forge_clip.ODDS):
             return None
@@ -203,7 +220,7 @@ def _of_rows(pool: Pool, rows: NDArray[np.int64]) -> forge_clip.Clip:
 def _adrift(film: Filming, rng: Generator) -> Filming:
     """Return the filming with crops between whose true places the track is a straight line."""
     n = len(film.path)
-    reach = rng.uniform(0.002, 0.02)
+    reach = np.exp(rng.uniform(np.log(0.002), np.log(0.05)))
     walk = np.cumsum(rng.normal(0, 1, (n, 2)), 0)
     walk = np.stack([np.convolve(np.pad(w, 2, "edge"), np.ones(5) / 5, "valid") for w in walk.T], 1)
     looks = np.linspace(0, n - 1, 3)

@@ -128,6 +128,7 @@ class TrainConfig(BaseModel):
     one is trained."""
     motion_pairs: Annotated[int, Field(ge=2)] = 4_000
     """Pairs of clips forged for the motion encoder (stage B); its maps take 165 kB a pair."""
+    motion_epochs: Annotated[int, Field(ge=1)] = 12
     temporal_epochs: Annotated[int, Field(ge=1)] = 24
     temporal_learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     target_fpr: Annotated[float, Field(gt=0, lt=1)] = 0.03

@@ -15,9 +15,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfd_batch.training import forge
+from dfd_batch.training.animate import similarity
 from dfd_batch.training.filming import Filming, draw_filming
 from dfd_batch.training.pools import Image
-from dfd_batch.training.temporal_traces import TRACES, WHOLE, Clip, similarity
+from dfd_batch.training.temporal_traces import TRACES, WHOLE, Clip
 from dfd_batch.training.trouble import draw_order as hard_genuine
 
 __all__ = ["OPERATIONS", "Clip", "Filming", "ForgedClip", "draw_filming", "forge_clip"]
@@ -26,13 +27,13 @@ __all__ += ["hard_genuine"]
 Labels = NDArray[np.float32]
 
 ODDS = {
-    "static": 0.22,
+    "static": 0.2,
     "drift": 0.12,
     "jitter": 0.12,
     "flicker": 0.11,
     "hold": 0.12,
     "lip_lag": 0.12,
-    "eyes_open": 0.05,
+    "eyes_open": 0.07,
     "pulse_kill": 0.03,  # hardly survives a codec: many such labels would be noise
     "reenact": 0.11,
 }

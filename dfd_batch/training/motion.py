@@ -38,11 +38,11 @@ from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.fit import device_of, n_loaders
 from dfd_batch.training.precision import autocast
+from dfd_batch.training.progress import told
 
 ODDS: dict[Kind, float] = {"clip": 0.75, "still": 0.25}
 HEAD = Architecture(temporal="gru", hidden=96)
 BATCH_PAIRS = 16
-EPOCHS = 12
 LEARNING_RATE = 3e-3
 SHORTER_SHARE, REVERSED_SHARE, HIDDEN_SHARE = 0.3, 0.3, 0.3
 HIDDEN_CELLS = 0.1
@@ -102,7 +102,9 @@ def mapped_clips(config: TrainConfig, n_pairs: int, held_out: bool, stem: Path) 
         kept_maps = np.memmap(values, np.float16, "r+", shape=shape)
         numbers = range(len(labels) // 2, n_pairs)
         twins = made(_Mapper(forge), numbers, n_loaders(config, device_of(config)))
-        for number, (maps, fake_labels, operation) in zip(numbers, twins, strict=True):
+        work = zip(numbers, twins, strict=True)
+        for number, made_pair in told(work, "pairs of motion maps", n_pairs, numbers.start):
+            maps, fake_labels, operation = made_pair
             kept_maps[2 * number : 2 * number + 2] = maps
             labels = np.concatenate([labels, np.zeros((1, n), np.float32), fake_labels[None]])
             operations += [operation] * 2
@@ -111,7 +113,6 @@ def mapped_clips(config: TrainConfig, n_pairs: int, held_out: bool, stem: Path) 
                 partial = rest.with_suffix(".partial.npz")
                 np.savez(partial, labels=labels, operations=np.array(operations))
                 partial.replace(rest)
-                print(f"motion maps: {number + 1} of {n_pairs} pairs", flush=True)
     every = np.fromfile(values, np.float16, int(np.prod(shape))).reshape(shape)
     return MappedClips(every[: 2 * n_pairs], labels[: 2 * n_pairs], operations[: 2 * n_pairs])
 
@@ -134,7 +135,8 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
     Args:
         config: Sizes, seed and the work directory, which keeps clips and state.
     """
-    device, n_pairs, width = device_of(config), config.motion_pairs, config.architecture.motion
+    device, n_pairs, epochs = device_of(config), config.motion_pairs, config.motion_epochs
+    width = config.architecture.motion
     mark = clips_mark(config)
     train, check = (
         mapped_clips(config, n, held_out, config.work / f"motion-{name}-{mark}")
@@ -149,21 +151,22 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
     steps = -(-n_pairs // BATCH_PAIRS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, LEARNING_RATE, total_steps=steps * EPOCHS, pct_start=0.2
+        optimiser, LEARNING_RATE, total_steps=steps * epochs, pct_start=0.2
     )
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    state, done = config.work / f"motion-{mark}-{width}-{n_pairs}-{EPOCHS}.pt", 0
+    state, done = config.work / f"motion-{mark}-{width}-{n_pairs}-{epochs}.pt", 0
     if state.is_file():
         kept = torch.load(state, weights_only=True, map_location=device)
         done = kept["epoch"]
         for name, part in parts.items():
             part.load_state_dict(kept[name])
-    for epoch in range(done, EPOCHS):
+    for epoch in range(done, epochs):
         rng = np.random.default_rng([config.seed, 17, epoch])
         torch.manual_seed(int(rng.integers(2**31)))  # of dropout: the same in a run that goes on
         model.train()
         total = 0.0
-        for pairs in np.array_split(rng.permutation(n_pairs), steps):
+        parts_of_epoch = np.array_split(rng.permutation(n_pairs), steps)
+        for pairs in told(parts_of_epoch, f"steps of motion epoch {epoch + 1}", steps):
             loss = _loss(model, train, pairs, rng, device)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
@@ -171,8 +174,8 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        told = {"epoch": epoch + 1, "loss": round(total / steps, 4), **_aucs(model, check, device)}
-        print("motion", json.dumps(told), flush=True)
+        found = {"epoch": epoch + 1, "loss": round(total / steps, 4), **_aucs(model, check, device)}
+        print("motion", json.dumps(found), flush=True)
         partial = state.with_suffix(".partial")
         torch.save({"epoch": epoch + 1} | {k: v.state_dict() for k, v in parts.items()}, partial)
         partial.replace(state)
@@ -221,10 +224,14 @@ def spliced(
 ) -> tuple[Maps, NDArray[np.float32]]:
     """Return twins, some forged in a stretch only; a step is forged between two forged frames."""
     genuine = stretch(labels, rng)
-    steps = genuine[:, 1:] | genuine[:, :-1]
-    at = np.nonzero(steps)
-    maps[at] = maps[at[0] - 1, at[1]]
+    show_twin(maps, genuine[:, 1:] | genuine[:, :-1])
     return maps, np.where(genuine, np.float32(0), labels)
+
+
+def show_twin(values: NDArray[Any], where: NDArray[np.bool_]) -> None:
+    """Replace values (N, T, ...) of fakes by their genuine twins', where (N, T) that is wanted."""
+    rows, times = np.nonzero(where)
+    values[rows, times] = values[rows - 1, times]
 
 
 def _signs(turned: tuple[str, ...], maps: Tensor) -> Tensor:

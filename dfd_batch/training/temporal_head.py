@@ -15,7 +15,7 @@ from dfd_batch.training import evaluate
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import device_of
-from dfd_batch.training.motion import ORDER_WEIGHT, stretch
+from dfd_batch.training.motion import ORDER_WEIGHT, show_twin, stretch
 from dfd_batch.training.pools import is_held_out
 from dfd_batch.training.temporal_figures import clip_logits
 
@@ -127,8 +127,7 @@ def _clip_loss(
     device = next(head.parameters()).device
     labels, own = data.labels[rows, :length], data.features[rows, :length].astype(np.float32)
     genuine = stretch(labels, rng)
-    at = np.nonzero(genuine)
-    own[at] = own[at[0] - 1, at[1]]
+    show_twin(own, genuine)
     x = torch.from_numpy(own)
     # Repeated frames have equal features, and the norm of a zero step has no gradient.
     x += FEATURE_NOISE * torch.from_numpy(rng.standard_normal(x.shape, np.float32))

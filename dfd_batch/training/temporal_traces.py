@@ -16,6 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dfd_batch.training import forge
+from dfd_batch.training.animate import ANCHORS, eye_distance, reenacted, similarity
 from dfd_batch.training.pools import Image, Points
 
 Openness = NDArray[np.float32]
@@ -24,8 +25,6 @@ Frames = NDArray[np.int64]
 WHOLE = "whole"
 """The region of what replaces all of a frame."""
 PARTS = (range(36, 42), range(42, 48), range(27, 36), range(48, 68), range(6, 11))
-ANCHORS = [*range(17, 36), 36, 39, 42, 45]
-"""Landmarks that speech and blinks hardly move: brows, nose, corners of the eyes."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,14 @@ class Clip:
     frames: Image  # (T, P, P, 3)
     landmarks: Points  # (T, 68, 2)
     canonical_px: float
+    driving: Points | None = None
+    """(T, 68, 2) how a still would move, did it live."""
 
 
 def _drift(clip: Clip, rng: Generator) -> Image:
     """Parts of the face wander, each on its own: offsets follow AR(1) processes."""
     n, side = clip.frames.shape[:2]
-    eyes = _eye_distance(clip)
+    eyes = eye_distance(clip.landmarks[0])
     reach = eyes * _between(rng, 0.006, 0.025)
     offsets = np.zeros((n, len(PARTS), 2))
     offsets[0] = rng.normal(0, reach, offsets[0].shape)
@@ -69,7 +70,7 @@ def _jitter(clip: Clip, rng: Generator) -> Image:
         x, y = (float(v) for v in points.mean(0))
         turn, zoom = rng.normal(0, 30 * reach), 1 + rng.normal(0, reach / 2)
         m = np.array(cv2.getRotationMatrix2D((x, y), turn, zoom), np.float64)
-        m[:, 2] += rng.normal(0, reach * _eye_distance(clip), 2)
+        m[:, 2] += rng.normal(0, reach * eye_distance(clip.landmarks[0]), 2)
         out.append(_warp(frame, m))
     return np.stack(out)
 
@@ -144,36 +145,13 @@ def _pulse_kill(clip: Clip, rng: Generator) -> Image:
 
 
 def _reenact(clip: Clip, rng: Generator) -> Image:
-    """One frame moves as the face did: a still brought to life, as talking heads are."""
-    n, side = clip.frames.shape[:2]
-    k = int(rng.integers(n))
+    """One frame moves as a face did: a still brought to life, as talking heads are."""
+    k = int(rng.integers(len(clip.frames)))
     still = clip.frames[k]
     if rng.random() < 0.5:
         still = forge.generator_trace(still, rng)
-    points = clip.landmarks
-    if n > 2:  # what drives a still has no noise
-        points = np.concatenate(
-            [points[:1], (points[:-2] + 2 * points[1:-1] + points[2:]) / 4, points[-1:]]
-        )
-    reach, stands = 0.3 * _eye_distance(clip), rng.random() < 0.5
-    coarse = (np.arange(side // 8) + 0.5) * 8
-    places = np.stack(np.broadcast_arrays(coarse[None], coarse[:, None]), -1)
-    grid = np.arange(side, dtype=np.float32)
-    out = []
-    for now in points:
-        pose = similarity(now, points[k])
-        own = now @ pose[:, :2].T + pose[:, 2]
-        apart = np.square(places[:, :, None] - now).sum(-1)
-        near = np.exp(-apart / (2 * reach**2))
-        share = near.sum(-1, keepdims=True)
-        field = places @ pose[:, :2].T + pose[:, 2] - places
-        if stands:  # the surroundings stay where they were
-            field *= np.exp(-apart.min(-1) / (2 * (3 * reach) ** 2))[..., None]
-        field += near @ (points[k] - own) / (share + 0.1)
-        field = np.asarray(cv2.resize(field.astype(np.float32), (side, side)), np.float32)
-        x, y = grid[None] + field[..., 0], grid[:, None] + field[..., 1]
-        out.append(cv2.remap(still, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
-    return np.stack(out).astype(np.uint8)
+    driving = clip.landmarks if clip.driving is None else clip.driving
+    return reenacted(still, clip.landmarks[k], driving, rng)
 
 
 TRACES: dict[str, tuple[str | None, Callable[[Clip, Generator], Image]]] = {
@@ -226,15 +204,6 @@ def _from_other_frames(clip: Clip, source: Frames) -> Image:
     return np.stack(out)
 
 
-def similarity(source: Points, target: Points) -> NDArray[np.float64]:
-    """Return the least-squares similarity (2, 3) from points (N, 2) to points (N, 2)."""
-    a, b = (points.astype(np.float64) @ [1, 1j] for points in (source, target))
-    centred = a - a.mean()
-    turn = np.vdot(centred, b) / max(float(np.vdot(centred, centred).real), 1e-9)
-    move = b.mean() - turn * a.mean()
-    return np.array([[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag]])
-
-
 def _warp(image: Image, m: NDArray[np.float64], size: tuple[int, int] | None = None) -> Image:
     size = size or (image.shape[1], image.shape[0])
     out = cv2.warpAffine(image, m, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
@@ -244,8 +213,3 @@ def _warp(image: Image, m: NDArray[np.float64], size: tuple[int, int] | None = N
 def _between(rng: Generator, low: float, high: float) -> float:
     """Return a number drawn evenly on the logarithmic scale."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _eye_distance(clip: Clip) -> float:
-    points = clip.landmarks[0]
-    return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))

@@ -45,6 +45,7 @@ def config(work: Path, **changes: object) -> TrainConfig:
         "clip_frames": 6,
         "clips": 12,
         "motion_pairs": 12,
+        "motion_epochs": 1,
         "temporal_epochs": 2,
         **changes,
     }
@@ -79,8 +80,7 @@ def test_what_moves_is_learned(
     data = moving_squares(24)
     monkeypatch.setattr(motion, "mapped_clips", lambda *args: data)
     monkeypatch.setattr(motion, "BATCH_PAIRS", 4)
-    monkeypatch.setattr(motion, "EPOCHS", 10)
-    motion.fit_motion(config(work, motion_pairs=24, clip_frames=4))
+    motion.fit_motion(config(work, motion_pairs=24, motion_epochs=10, clip_frames=4))
     told = last_told(capsys)
     assert told["AUC"] > 0.9
     assert told["frames"] > 0.9
@@ -89,12 +89,11 @@ def test_what_moves_is_learned(
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     work: Path, tmp_path: Path, toy_pools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motion, "EPOCHS", 2)
-    whole = motion.fit_motion(config(work))
+    whole = motion.fit_motion(config(work, motion_epochs=2))
     other = tmp_path / "other"
     other.mkdir()
     (other / "pools").symlink_to(toy_pools)
-    settings = config(other)
+    settings = config(other, motion_epochs=2)
     motion.mapped_clips(
         settings, 3, False, other / f"motion-train-{clips.clips_mark(settings)}"
     )  # stopped while making clips
@@ -119,7 +118,6 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 def test_a_detector_with_motion_is_made_and_says_what_it_brings(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motion, "EPOCHS", 1)
     settings = config(work, clips=32)
     EncoderRun(settings).run()
     assert checkpoint.load(str(settings.out)).card.architecture.motion == 0
@@ -169,13 +167,10 @@ def test_a_track_that_is_interpolated_lets_the_face_wander_between_its_looks() -
     path = clips._adrift(film, rng).path
     off = np.array([g.shift for g in path]) - np.array([g.shift for g in film.path])
     assert np.abs(off[[0, 8, 16]]).max() < 1e-9
-    assert 0.002 <= np.abs(off).max() <= 0.02
+    assert 0.002 <= np.abs(off).max() <= 0.05
 
 
-def test_scanning_computes_the_features_that_training_computed(
-    work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(motion, "EPOCHS", 1)
+def test_scanning_computes_the_features_that_training_computed(work: Path) -> None:
     settings = config(work, clips=16, motion_pairs=4)
     EncoderRun(settings).run()
     temporal.add_temporal(settings, settings.out, work / "full")
@@ -284,6 +279,20 @@ def test_another_persons_face_moves_unless_it_goes_into_a_still(
     assert moving and len(moving) == len(of_clips)
     assert of_stills and all(isinstance(donor, Donor) for donor in of_stills)
     assert any(np.ptp(donor.frames, axis=0).any() for donor in moving)
+
+
+def test_stills_are_brought_to_life_by_other_peoples_clips(work: Path, tmp_path: Path) -> None:
+    forge = ClipForge(config(work), False, {"still": 1.0})
+    made = [pair for pair in map(forge.pair, range(40)) if pair.operation == "reenact"]
+    assert made
+    assert all(pair.labels.any() for pair in made)
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "portraits").symlink_to(work / "pools" / "portraits")
+    alone = ClipForge(config(tmp_path), False, {"still": 1.0})
+    assert "reenact" not in {pair.operation for pair in map(alone.pair, range(40))}
+    barred = config(work).model_copy(update={"without": ("reenact",)})
+    barred_forge = ClipForge(barred, False, {"still": 1.0})
+    assert "reenact" not in {pair.operation for pair in map(barred_forge.pair, range(40))}
 
 
 def test_labelled_videos_are_seen_as_they_move_with_their_own_labels(tmp_path: Path) -> None:
