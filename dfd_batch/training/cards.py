@@ -9,12 +9,14 @@ from typing import Any
 from torch import nn
 
 from dfd_batch import __version__, checkpoint
-from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Training
+from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Pooling, Training
 from dfd_batch.training import initial, record
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import used_rows
 
 HINT = "A verdict is a hint for a human, not a proof."
+POOLING = Pooling(strategy="mean")
+"""Calibrated on single faces or clips, and only a mean stays comparable when a video has more."""
 TITLES = {"dfdc": "DFDC training-set face crops"}
 CHOSEN_ON = {
     "dfdc_auc": "labelled/dfdc split dev (400 pairs), faces; chosen on it",
@@ -61,6 +63,8 @@ def export(
         preprocessing=config.preprocessing,
         image_calibration=calibration,
         video_calibration=calibration,
+        thresholds=checkpoint.Thresholds(**entry.get("thresholds", {})),
+        pooling=POOLING,
         training=Training(
             command=command(config),
             seed=config.seed,

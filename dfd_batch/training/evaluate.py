@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 from scipy.stats import rankdata
 
 from dfd_batch.checkpoint import Calibration
@@ -97,4 +98,4 @@ def platt(labels: ArrayLike, logits: ArrayLike) -> Calibration:
 def probability(logits: ArrayLike, calibration: Calibration) -> Floats:
     """Return calibrated probabilities of manipulation."""
     z = calibration.slope * np.asarray(logits, np.float64) + calibration.intercept
-    return np.asarray(1 / (1 + np.exp(-z)), np.float64)
+    return np.asarray(expit(z), np.float64)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dfd_batch.features.cnn import manipulated_logit, normalise
+from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.training import evaluate, held_out
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import evaluation_crops, work_pool
@@ -68,19 +69,28 @@ def _held_out(encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
     return {
         "held_out_auc": evaluate.auc_figure(media.labels, odds, media.groups).as_dict(),
         "held_out": media.kind,
-        "calibration": evaluate.platt(media.labels, odds).model_dump(),
+        **_settled(media.labels, odds, config),
     }
 
 
 def _pairs(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
     crops = evaluation_crops(pool, config.preprocessing.crop_size, np.arange(len(pool)))
     odds = logits(encoder, crops, config)
-    calibration = evaluate.platt(pool.labels, odds)
     return {
         "dfdc_auc": evaluate.auc_figure(pool.labels, odds, pool.groups).as_dict(),
         "dfdc_pair_order": evaluate.pair_order(pool.labels, odds, pool.groups),
-        "calibration": calibration.model_dump(),
+        **_settled(pool.labels, odds, config),
     }
+
+
+def _settled(
+    labels: NDArray[np.integer[Any]], odds: NDArray[np.float64], config: TrainConfig
+) -> dict[str, Any]:
+    """Return calibration and thresholds for the card, from faces not trained on."""
+    calibration = evaluate.platt(labels, odds)
+    genuine = evaluate.probability(odds[labels == 0], calibration)
+    bands = thresholds(genuine, config.target_fpr)
+    return {"calibration": calibration.model_dump(), "thresholds": bands.model_dump()}
 
 
 def _dev(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Metric, ModelCard, Pooling
+from dfd_batch.checkpoint import Metric, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, load_part
 from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
@@ -34,8 +34,6 @@ from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 
 MOST_HELD_OUT_PAIRS = 300
-POOLING = Pooling(strategy="mean")
-"""Calibrated here on single clips, and only a mean stays comparable when a video has more."""
 DEGRADED = "clips of held-out speakers, filmed development stills, degraded as in archives"
 UNTOUCHED = "clips of held-out speakers, not degraded"
 
@@ -147,7 +145,7 @@ def _card(
     """Return the card with calibrations and thresholds measured on media not trained on."""
     labels, faces = _faces(encoder, config)
     image = evaluate.platt(labels, faces) if len(labels) else card.image_calibration
-    odds = pooled_logits(head, held_out, POOLING)
+    odds = pooled_logits(head, held_out, cards.POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
     genuine = np.concatenate(
         [
@@ -162,7 +160,7 @@ def _card(
             "description": cards.description(config, config.architecture.temporal),
             "image_calibration": image,
             "video_calibration": video,
-            "pooling": POOLING,
+            "pooling": cards.POOLING,
             "thresholds": thresholds(genuine, config.target_fpr),
             "metrics": kept + metrics,
         }

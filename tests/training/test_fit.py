@@ -9,7 +9,17 @@ import torch
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Architecture, Preprocessing
-from dfd_batch.training import clip_features, clips, datasets, pools, temporal, temporal_head
+from dfd_batch.features.cnn import FrameEncoder, load_part
+from dfd_batch.training import (
+    clip_features,
+    clips,
+    datasets,
+    evaluate,
+    looks,
+    pools,
+    temporal,
+    temporal_head,
+)
 from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
@@ -192,6 +202,18 @@ def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> Non
     kept = checkpoint.load(str(settings.out))
     assert kept.card.training.images_seen == 800
     assert kept.card.limitations[0].startswith("Chosen on")
+    # bands and pooling are of what was measured, for a detector that stays without a temporal head
+    assert kept.card.pooling.strategy == "mean"
+    pool = pools.read(work / "pools" / "dfdc_dev")
+    encoder = FrameEncoder(kept.card.architecture)
+    load_part(encoder, kept, "encoder")
+    crops = datasets.evaluation_crops(pool, 48, np.flatnonzero(pool.labels == 0))
+    genuine = evaluate.probability(
+        looks.logits(encoder, crops, settings), kept.card.image_calibration
+    )
+    bands = kept.card.thresholds
+    assert 0 < bands.inconclusive <= bands.suspicious <= bands.manipulated
+    assert np.mean(genuine >= bands.suspicious) <= settings.target_fpr + 1 / len(genuine)
     assert {s.name for s in kept.card.training.data} >= {"DFDC training-set face crops"}
     assert (work / "curves.png").stat().st_size > 1000
 
