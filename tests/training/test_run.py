@@ -245,6 +245,15 @@ def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -
     assert "--temporal-only trains here and now" in output
 
 
+def test_the_open_detector_saw_openly_licensed_media_alone(tmp_path: Path) -> None:
+    config = TrainConfig(work=tmp_path, out=tmp_path, licences=OPEN_LICENCES)
+    card = checkpoint.load_card("open")
+    assert card.training.data
+    assert all(config.allows(source.licence) for source in card.training.data)
+    everything = checkpoint.load_card("default").training.data
+    assert not all(config.allows(source.licence) for source in everything)
+
+
 def test_the_card_names_what_the_temporal_part_saw_beside_the_encoders_data(work: Path) -> None:
     settings = load({"work": work, "out": work / "o", "initial_weights": "none"})
     everything = cards.sources(settings)
