@@ -19,8 +19,8 @@ from dfd_batch.checkpoint import ModelCard
 from dfd_batch.evaluation.crops import some
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
-from dfd_batch.training.datasets import measured_rows
 from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.selection import measured_rows
 from dfd_batch.training.temporal_traces import Clip
 
 STILL = ("self", "swap", "rendered", "polished", "redrawn")

@@ -19,7 +19,7 @@ from dfd_batch.evaluation.slices import Mask, slices
 from dfd_batch.evaluation.verdicts import Verdicts
 from dfd_batch.settings import Settings
 from dfd_batch.training import pools
-from dfd_batch.training.datasets import measured_rows
+from dfd_batch.training.selection import measured_rows
 
 MEAN_OF_FRAMES = "mean of frames"
 NO_LSTM = "mean of frames, no LSTM"

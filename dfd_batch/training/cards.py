@@ -12,7 +12,7 @@ from dfd_batch import __version__, checkpoint
 from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Pooling, Training
 from dfd_batch.training import initial, record
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import used_rows
+from dfd_batch.training.selection import used_rows
 
 HINT = "A verdict is a hint for a human, not a proof."
 POOLING = Pooling(strategy="mean")

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import animate, consecutive, forge, forge_clip
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import pairs_of
 from dfd_batch.training.filming import Filming
 from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.selection import pairs_of
 
 Kind = Literal["clip", "still", "labelled"]
 Face = tuple[Pool, int]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dfd_batch.training import pools
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import DEVELOPMENT, training_pools, used_rows
 from dfd_batch.training.pools import Pool
+from dfd_batch.training.selection import DEVELOPMENT, training_pools, used_rows
 
 
 def has_clips(config: TrainConfig) -> bool:

@@ -7,25 +7,20 @@ uninterrupted one would have seen.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import degrade, forge, pools, redraw
 from dfd_batch.training.config import Operation, TrainConfig
-from dfd_batch.training.pools import Image, Pool
-
-Rows = NDArray[np.int64]
+from dfd_batch.training.pools import Image
+from dfd_batch.training.selection import pairs_of, training_pools, used_of
 
 RENDERED_SHARE = 0.1
 """Pseudo-fakes that carry a generator's traces all over instead of a blend."""
@@ -45,8 +40,6 @@ FORGED_FROM = {"portraits": 0.4, "clips": 0.25, "dfdc": 0.35}
 BESIDE_GENERATED = {"portraits": 0.7, "clips": 0.1, "dfdc": 0.2}
 """Where the genuine faces beside generated ones come from: mostly as well lit as those."""
 OTHER_POOL = 0.35
-DEVELOPMENT = ("dfdc_dev", "looks")
-"""Pools that training never opens."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         self._config = config
         self._n_steps = n_steps
         self._pools = training_pools(config.work)
-        used = {name: _used(name, pool, config) for name, pool in self._pools.items()}
+        used = {name: used_of(name, pool, config) for name, pool in self._pools.items()}
         self._genuine = {
             name: rows[self._pools[name].labels[rows] == 0] for name, rows in used.items()
         }
@@ -212,99 +205,38 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         return forge.Donor(face, theirs.landmarks[best])
 
 
-def training_pools(work: Path) -> dict[str, Pool]:
-    """Return the prepared pools of a work directory that training may open, by name.
+class ShareOfPairs(PairBatches):
+    """The pairs of each batch that one of several processes takes: every so manieth of them.
 
-    Those are neither the development pools nor pools of a test split.
+    Neighbours are of one kind, so that each share holds the whole batch's mixture.
     """
-    found = sorted(path.parent for path in (work / "pools").glob("*/index.parquet"))
-    opened = {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
-    return {name: pool for name, pool in opened.items() if set(pool.splits) != {"test"}}
 
+    def __init__(self, config: TrainConfig, n_steps: int, rank: int = 0, world: int = 1) -> None:
+        super().__init__(config, n_steps)
+        self._rank, self._world = rank, world
 
-def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:
-    """Return each training pool with the rows that a run of these settings may use."""
-    return {
-        name: (pool, _used(name, pool, config))
-        for name, pool in training_pools(config.work).items()
-    }
+    @property
+    def n_labelled(self) -> int:
+        """Labelled fakes with a genuine face of their group."""
+        return len(self._pairs)
 
+    @property
+    def n_generated(self) -> int:
+        """Fakes without one."""
+        return len(self._generated_rows)
 
-def measured_rows(name: str, pool: Pool, label: int) -> Rows:
-    """Return the rows of one label that no training sees.
-
-    All of a development pool, none of a pool that is trained on whole, else the held-out ones.
-
-    Args:
-        name: Of the pool.
-        pool: Its faces.
-        label: 1 = manipulated.
-    """
-    if name in DEVELOPMENT:
-        return np.flatnonzero(pool.labels == label)
-    return np.empty(0, np.int64) if _is_whole(name) else pool.rows(label, True)
-
-
-def _is_whole(name: str) -> bool:
-    """Return whether a pool is trained on whole: its development part is a pool of its own."""
-    return f"{name}_dev" in DEVELOPMENT
-
-
-def _used(name: str, pool: Pool, config: TrainConfig) -> Rows:
-    whole = _is_whole(name)
-    rows = np.concatenate(
-        [
-            np.flatnonzero(pool.labels == label) if whole else pool.rows(label, False)
-            for label in (0, 1)
-        ]
-    )
-    if not (config.labelled_share or config.generated_share):
-        rows = rows[pool.labels[rows] == 0]
-    if config.licences:
-        rows = rows[[config.allows(pool.licences[i]) for i in rows]]
-    return np.sort(rows)
-
-
-def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
-    """Return (genuine row, fake row) of each fake with a genuine face in its group, and the rest.
-
-    Of several genuine faces in a group, one of the very medium that the fake was made from is
-    taken, if it is known and there, and of those the one of the nearest frame.
-    """
-    genuine: dict[str, list[int]] = defaultdict(list)
-    for i in rows[pool.labels[rows] == 0]:
-        genuine[pool.groups[i]].append(int(i))
-    pairs, alone = [], []
-    for i in rows[pool.labels[rows] == 1]:
-        peers = genuine.get(pool.groups[i])
-        if peers:
-            own = [j for j in peers if pool.files[j].split("#")[0] == pool.pairs[i]]
-            distance = {j: abs(int(pool.frames[j]) - int(pool.frames[i])) for j in own or peers}
-            pairs.append((min(distance, key=distance.__getitem__), int(i)))
-        else:
-            alone.append(int(i))
-    return pairs, alone
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return crops uint8 (2m, S, S, 3), genuine and fake alternating, and labels (2m,)."""
+        crops = []
+        n = self._config.batch_pairs
+        for k in range(self._rank, n, self._world):
+            rng = np.random.default_rng([self._config.seed, step, k])
+            twins = self._twins(step * n + k, k, rng)
+            crops += [twins.genuine, twins.fake]
+        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * (len(crops) // 2))
 
 
 def _shape(landmarks: pools.Points) -> pools.Points:
     """Return landmarks (68, 2) without place and size."""
     centred = landmarks - landmarks.mean(0)
     return np.asarray(centred / np.linalg.norm(centred), np.float32)
-
-
-def evaluation_crops(pool: Pool, size: int, rows: Rows) -> Image:
-    """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
-    middle = pool.patches.shape[1] / 2
-    return np.stack(
-        [
-            cut(
-                np.array(pool.patches[i]), Square(middle, middle, float(pool.canonical_px[i])), size
-            )
-            for i in rows
-        ]
-    )
-
-
-def work_pool(work: Path, name: str) -> Pool:
-    """Return a prepared pool of a work directory."""
-    return pools.read(work / "pools" / name)

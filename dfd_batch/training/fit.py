@@ -28,7 +28,7 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, initial, looks
 from dfd_batch.training.adversarial import adversarial_batch
 from dfd_batch.training.config import TrainConfig, n_cpus
-from dfd_batch.training.datasets import PairBatches
+from dfd_batch.training.datasets import PairBatches, ShareOfPairs
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
 from dfd_batch.training.optimise import Ema, adamw, learning_rate, sharpness_gradient, twin_loss
@@ -325,34 +325,3 @@ class EncoderRun:
         if score >= p.best:
             p.best = score
             cards.export(encoder, config, entry, config.out)
-
-
-class ShareOfPairs(PairBatches):
-    """The pairs of each batch that one of several processes takes: every so manieth of them.
-
-    Neighbours are of one kind, so that each share holds the whole batch's mixture.
-    """
-
-    def __init__(self, config: TrainConfig, n_steps: int, rank: int = 0, world: int = 1) -> None:
-        super().__init__(config, n_steps)
-        self._rank, self._world = rank, world
-
-    @property
-    def n_labelled(self) -> int:
-        """Labelled fakes with a genuine face of their group."""
-        return len(self._pairs)
-
-    @property
-    def n_generated(self) -> int:
-        """Fakes without one."""
-        return len(self._generated_rows)
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return crops uint8 (2m, S, S, 3), genuine and fake alternating, and labels (2m,)."""
-        crops = []
-        n = self._config.batch_pairs
-        for k in range(self._rank, n, self._world):
-            rng = np.random.default_rng([self._config.seed, step, k])
-            twins = self._twins(step * n + k, k, rng)
-            crops += [twins.genuine, twins.fake]
-        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * (len(crops) // 2))

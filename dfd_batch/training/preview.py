@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import consecutive, forge, forge_clip, pools, redraw, trouble
-from dfd_batch.training.datasets import training_pools
 from dfd_batch.training.forge_clip import Clip
 from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.selection import training_pools
 
 STILLS = ("self", "swap", "rendered", "polished", "redrawn")
 STILL_PX, STILL_EXAMPLES = 160, 6

@@ -187,7 +187,7 @@ def redraw(
 
     Args:
         work: Directory with prepared pools.
-        used: Pools by name, each with the rows that training uses (`datasets.used_rows`).
+        used: Pools by name, each with the rows that training uses (`selection.used_rows`).
         steps: Training steps of each autoencoder.
         seed: Of their weights and windows.
         device: Where the autoencoders learn and draw.

@@ -17,14 +17,15 @@ from dfd_batch.training import (
     evaluate,
     looks,
     pools,
+    selection,
     temporal,
     temporal_head,
 )
 from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import PairBatches
+from dfd_batch.training.datasets import PairBatches, ShareOfPairs
 from dfd_batch.training.depthwise import StridedDepthwise, speed_up
-from dfd_batch.training.fit import EncoderRun, ShareOfPairs
+from dfd_batch.training.fit import EncoderRun
 from dfd_batch.training.optimise import twin_loss
 
 
@@ -98,11 +99,11 @@ def test_held_out_groups_are_never_drawn(work: Path) -> None:
 
 
 def test_faces_are_measured_that_no_training_uses(work: Path, tmp_path: Path) -> None:
-    used = datasets.used_rows(config(work))
+    used = selection.used_rows(config(work))
     for name in ("dfdc", "dfdc_dev", "portraits"):
         pool = pools.read(work / "pools" / name)
         trained = set(used[name][1].tolist()) if name in used else set()
-        measured = {i for of in (0, 1) for i in datasets.measured_rows(name, pool, of).tolist()}
+        measured = {i for of in (0, 1) for i in selection.measured_rows(name, pool, of).tolist()}
         assert not trained & measured and len(trained) + len(measured) == len(pool)
     alone = tmp_path / "alone"
     (alone / "pools").mkdir(parents=True)
@@ -117,7 +118,7 @@ def test_a_pool_of_a_test_split_is_never_opened(work: Path, tmp_path: Path) -> N
     ]
     for name, some in (("mine", faces), ("mine_test", faces[1:])):
         pools.write(tmp_path / "own" / "pools" / name, some)
-    assert list(datasets.training_pools(tmp_path / "own")) == ["mine"]
+    assert list(selection.training_pools(tmp_path / "own")) == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> Non
     pool = pools.read(work / "pools" / "dfdc_dev")
     encoder = FrameEncoder(kept.card.architecture)
     load_part(encoder, kept, "encoder")
-    crops = datasets.evaluation_crops(pool, 48, np.flatnonzero(pool.labels == 0))
+    crops = selection.evaluation_crops(pool, 48, np.flatnonzero(pool.labels == 0))
     genuine = evaluate.probability(
         looks.logits(encoder, crops, settings), kept.card.image_calibration
     )

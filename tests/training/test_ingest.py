@@ -24,10 +24,10 @@ from dfd_batch.schema import MANIFEST
 from dfd_batch.settings import Coverage, Sampling, Settings
 from dfd_batch.stages import Crop, RunContext
 from dfd_batch.training import ingest, patches, pools, sources
-from dfd_batch.training.datasets import training_pools
 from dfd_batch.training.landmarks import MEAN_FIVE, MEAN_SHAPE, fit_mean_shape
 from dfd_batch.training.patches import Patches, PatchPlan
 from dfd_batch.training.prepare import PATCH_PX
+from dfd_batch.training.selection import training_pools
 from dfd_batch.training.sources import LabelledBox, Sample
 from tests.faults.scenes import scene
 from tests.media import write_video

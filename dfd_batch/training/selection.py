@@ -1,0 +1,112 @@
+"""Which faces of the prepared pools a run learns from, and which it may be measured on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfd_batch.faces.crop import Square, cut
+from dfd_batch.training import pools
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.pools import Image, Pool
+
+Rows = NDArray[np.int64]
+
+DEVELOPMENT = ("dfdc_dev", "looks")
+"""Pools that training never opens."""
+
+
+def work_pool(work: Path, name: str) -> Pool:
+    """Return a prepared pool of a work directory."""
+    return pools.read(work / "pools" / name)
+
+
+def training_pools(work: Path) -> dict[str, Pool]:
+    """Return the prepared pools of a work directory that training may open, by name.
+
+    Those are neither the development pools nor pools of a test split.
+    """
+    found = sorted(path.parent for path in (work / "pools").glob("*/index.parquet"))
+    opened = {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
+    return {name: pool for name, pool in opened.items() if set(pool.splits) != {"test"}}
+
+
+def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:
+    """Return each training pool with the rows that a run of these settings may use."""
+    return {
+        name: (pool, used_of(name, pool, config))
+        for name, pool in training_pools(config.work).items()
+    }
+
+
+def measured_rows(name: str, pool: Pool, label: int) -> Rows:
+    """Return the rows of one label that no training sees.
+
+    All of a development pool, none of a pool that is trained on whole, else the held-out ones.
+
+    Args:
+        name: Of the pool.
+        pool: Its faces.
+        label: 1 = manipulated.
+    """
+    if name in DEVELOPMENT:
+        return np.flatnonzero(pool.labels == label)
+    return np.empty(0, np.int64) if _is_whole(name) else pool.rows(label, True)
+
+
+def _is_whole(name: str) -> bool:
+    """Return whether a pool is trained on whole: its development part is a pool of its own."""
+    return f"{name}_dev" in DEVELOPMENT
+
+
+def used_of(name: str, pool: Pool, config: TrainConfig) -> Rows:
+    """Return the rows of a training pool that a run of these settings may use, in order."""
+    whole = _is_whole(name)
+    rows = np.concatenate(
+        [
+            np.flatnonzero(pool.labels == label) if whole else pool.rows(label, False)
+            for label in (0, 1)
+        ]
+    )
+    if not (config.labelled_share or config.generated_share):
+        rows = rows[pool.labels[rows] == 0]
+    if config.licences:
+        rows = rows[[config.allows(pool.licences[i]) for i in rows]]
+    return np.sort(rows)
+
+
+def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return (genuine row, fake row) of each fake with a genuine face in its group, and the rest.
+
+    Of several genuine faces in a group, one of the very medium that the fake was made from is
+    taken, if it is known and there, and of those the one of the nearest frame.
+    """
+    genuine: dict[str, list[int]] = defaultdict(list)
+    for i in rows[pool.labels[rows] == 0]:
+        genuine[pool.groups[i]].append(int(i))
+    pairs, alone = [], []
+    for i in rows[pool.labels[rows] == 1]:
+        peers = genuine.get(pool.groups[i])
+        if peers:
+            own = [j for j in peers if pool.files[j].split("#")[0] == pool.pairs[i]]
+            distance = {j: abs(int(pool.frames[j]) - int(pool.frames[i])) for j in own or peers}
+            pairs.append((min(distance, key=distance.__getitem__), int(i)))
+        else:
+            alone.append(int(i))
+    return pairs, alone
+
+
+def evaluation_crops(pool: Pool, size: int, rows: Rows) -> Image:
+    """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
+    middle = pool.patches.shape[1] / 2
+    return np.stack(
+        [
+            cut(
+                np.array(pool.patches[i]), Square(middle, middle, float(pool.canonical_px[i])), size
+            )
+            for i in rows
+        ]
+    )
