@@ -31,10 +31,13 @@ STILL_OPERATIONS = ("drift", "jitter", "flicker", "reenact")
 """Those that need no other moment to take something from; `reenact` needs somebody's clip."""
 PACES = {1: 0.65, 2: 0.25, 3: 0.1}
 """Clips of every, every other or every third frame, as of a slower camera."""
+MEASURED_PACES = {1: 0.75, 2: 0.25}
 LIVELIER_SHARE = 0.2
-"""Clips of people who move their faces more than newsreaders do."""
+"""Training clips of people who move their faces more than newsreaders do."""
 ADRIFT_SHARE = 0.6
 """Clips whose crops follow the face less well: scans interpolate between few looks."""
+ADRIFT, MEASURED_ADRIFT = (0.002, 0.05), (0.002, 0.02)
+"""Furthest that such a crop is off, in its own sides."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class ClipForge:
 
     Args:
         config: Sizes, seed, licences and the work directory.
-        held_out: Take speakers that training leaves out, and the faces of development splits.
+        held_out: Take speakers that training leaves out, and the faces of development splits; and
+            leave out the variety that only training needs, so that figures stay comparable.
         odds: Of the kinds of clips; those whose media are not there are left out.
         untouched: Leave out what archives do to media: neither degraded, troubled nor encoded anew.
 
@@ -144,14 +148,15 @@ class ClipForge:
         n = self._config.clip_frames
         pool, first = self._clips[int(rng.integers(len(self._clips)))]
         rows = first + np.arange(n)
-        pace = int(rng.choice(list(PACES), p=list(PACES.values())))
+        paces = MEASURED_PACES if self._held_out else PACES
+        pace = int(rng.choice(list(paces), p=list(paces.values())))
         if pace > 1:
             low, high = consecutive.run(pool, first, pace * n)
             last = high - 1 - low
             steps = (first - low + pace * np.arange(n)) % (2 * last)
             rows = low + np.minimum(steps, 2 * last - steps)
         clip = _of_rows(pool, rows)
-        if not self._untouched and rng.random() < LIVELIER_SHARE:
+        if not (self._held_out or self._untouched) and rng.random() < LIVELIER_SHARE:
             frames, landmarks = animate.exaggerated(clip.frames, clip.landmarks, rng)
             clip = replace(clip, frames=frames, landmarks=landmarks)
         return clip, pool.groups[first], False
@@ -163,7 +168,7 @@ class ClipForge:
         made = forge_clip.forge_clip(clip, rng, donor, operation)
         film = self._filming(n, rng, still)
         if not still and rng.random() < ADRIFT_SHARE:
-            film = _adrift(film, rng)
+            film = _adrift(film, rng, MEASURED_ADRIFT if self._held_out else ADRIFT)
         return FilmedPair(
             film(made.genuine, clip.canonical_px, size),
             film(made.fake, clip.canonical_px, size),
@@ -217,10 +222,10 @@ def _of_rows(pool: Pool, rows: NDArray[np.int64]) -> forge_clip.Clip:
     return forge_clip.Clip(np.array(pool.patches[rows]), pool.landmarks[rows], side)
 
 
-def _adrift(film: Filming, rng: Generator) -> Filming:
+def _adrift(film: Filming, rng: Generator, furthest: tuple[float, float]) -> Filming:
     """Return the filming with crops between whose true places the track is a straight line."""
     n = len(film.path)
-    reach = np.exp(rng.uniform(np.log(0.002), np.log(0.05)))
+    reach = np.exp(rng.uniform(*np.log(furthest)))
     walk = np.cumsum(rng.normal(0, 1, (n, 2)), 0)
     walk = np.stack([np.convolve(np.pad(w, 2, "edge"), np.ones(5) / 5, "valid") for w in walk.T], 1)
     looks = np.linspace(0, n - 1, 3)
