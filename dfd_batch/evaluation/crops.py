@@ -16,8 +16,8 @@ from dfd_batch.evaluation.metrics import Floats
 from dfd_batch.schema import CROPPED
 from dfd_batch.settings import Settings
 from dfd_batch.stages import Embed, Judge, RunContext
-from dfd_batch.training.pools import Image, Pool
-from dfd_batch.training.selection import evaluation_crops, measured_rows
+from dfd_batch.training.pools import Image, Pool, evaluation_crops
+from dfd_batch.training.selection import measured_rows
 
 FPS = 25.0
 BATCH_CROPS = 256

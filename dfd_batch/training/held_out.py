@@ -9,8 +9,8 @@ import numpy as np
 
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
-from dfd_batch.training.pools import Image, Pool
-from dfd_batch.training.selection import Rows, evaluation_crops, measured_rows, training_pools
+from dfd_batch.training.pools import Image, Pool, evaluation_crops
+from dfd_batch.training.selection import Rows, measured_rows, training_pools
 
 MOST_FACES = 400
 """Of each class."""

@@ -18,9 +18,8 @@ from dfd_batch.features.cnn import manipulated_logit, normalise
 from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.training import evaluate, held_out
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.pools import Image, Pool, evaluation_crops, work_pool
 from dfd_batch.training.precision import autocast
-from dfd_batch.training.selection import evaluation_crops, work_pool
 
 
 @torch.inference_mode()

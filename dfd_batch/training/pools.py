@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
 from dfd_batch.storage.tables import require_plain
 
@@ -151,3 +152,21 @@ def read(directory: Path) -> Pool:
 def _pixels(path: Path, shape: tuple[int, int, int, int]) -> Image:
     # An empty file cannot be mapped.
     return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+
+
+def work_pool(work: Path, name: str) -> Pool:
+    """Return a prepared pool of a work directory."""
+    return read(work / "pools" / name)
+
+
+def evaluation_crops(pool: Pool, size: int, rows: NDArray[np.int64]) -> Image:
+    """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
+    middle = pool.patches.shape[1] / 2
+    return np.stack(
+        [
+            cut(
+                np.array(pool.patches[i]), Square(middle, middle, float(pool.canonical_px[i])), size
+            )
+            for i in rows
+        ]
+    )

@@ -8,20 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd_batch.faces.crop import Square, cut
 from dfd_batch.training import pools
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.pools import Pool
 
 Rows = NDArray[np.int64]
 
 DEVELOPMENT = ("dfdc_dev", "looks")
 """Pools that training never opens."""
-
-
-def work_pool(work: Path, name: str) -> Pool:
-    """Return a prepared pool of a work directory."""
-    return pools.read(work / "pools" / name)
 
 
 def training_pools(work: Path) -> dict[str, Pool]:
@@ -97,16 +91,3 @@ def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
         else:
             alone.append(int(i))
     return pairs, alone
-
-
-def evaluation_crops(pool: Pool, size: int, rows: Rows) -> Image:
-    """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
-    middle = pool.patches.shape[1] / 2
-    return np.stack(
-        [
-            cut(
-                np.array(pool.patches[i]), Square(middle, middle, float(pool.canonical_px[i])), size
-            )
-            for i in rows
-        ]
-    )

@@ -29,7 +29,7 @@ from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import device_of
 from dfd_batch.training.motion import fit_motion
-from dfd_batch.training.selection import evaluation_crops, work_pool
+from dfd_batch.training.pools import evaluation_crops, work_pool
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 

@@ -208,7 +208,7 @@ def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> Non
     pool = pools.read(work / "pools" / "dfdc_dev")
     encoder = FrameEncoder(kept.card.architecture)
     load_part(encoder, kept, "encoder")
-    crops = selection.evaluation_crops(pool, 48, np.flatnonzero(pool.labels == 0))
+    crops = pools.evaluation_crops(pool, 48, np.flatnonzero(pool.labels == 0))
     genuine = evaluate.probability(
         looks.logits(encoder, crops, settings), kept.card.image_calibration
     )
