@@ -18,7 +18,7 @@ from dfd_batch.inference import CpuNetwork
 from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, FilmedPair
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.fit import n_loaders
+from dfd_batch.training.devices import n_loaders
 from dfd_batch.training.precision import autocast
 from dfd_batch.training.progress import told
 

@@ -22,7 +22,8 @@ from ray.train.torch import TorchTrainer
 from dfd_batch.outcomes import UsageError
 from dfd_batch.resources import leave_ray, start_ray
 from dfd_batch.training.config import TrainConfig, n_cpus
-from dfd_batch.training.fit import EncoderRun, Listener, Standing, n_loaders
+from dfd_batch.training.devices import n_loaders
+from dfd_batch.training.fit import EncoderRun, Listener, Standing
 from dfd_batch.training.interrupt import Interrupts
 
 TELL_EVERY_S = 1.0

@@ -24,12 +24,12 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from dfd_batch.features.cnn import manipulated_logit, normalise
-from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, initial, looks
 from dfd_batch.training.adversarial import adversarial_batch
-from dfd_batch.training.config import TrainConfig, n_cpus
+from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches, ShareOfPairs
 from dfd_batch.training.depthwise import speed_up
+from dfd_batch.training.devices import device_of, n_loaders
 from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
 from dfd_batch.training.optimise import Ema, adamw, learning_rate, sharpness_gradient, twin_loss
 from dfd_batch.training.precision import autocast
@@ -66,24 +66,6 @@ class Standing:
 
 
 Listener = Callable[[Standing], None]
-
-
-def device_of(config: TrainConfig) -> torch.device:
-    """Return the device to train on.
-
-    Raises:
-        UsageError: CUDA is asked for where there is none.
-    """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device = 'cuda', but torch sees no GPU here; use 'auto' or 'cpu'.")
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def n_loaders(config: TrainConfig, device: torch.device) -> int:
-    """Return how many processes make batches: enough that the network does not wait for them."""
-    if config.loaders is not None:
-        return config.loaders
-    return max(1, n_cpus() - 1 if device.type == "cuda" else n_cpus() // 3)
 
 
 class EncoderRun:

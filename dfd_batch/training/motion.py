@@ -36,7 +36,7 @@ from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, Kind, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.depthwise import speed_up
-from dfd_batch.training.fit import device_of, n_loaders
+from dfd_batch.training.devices import device_of, n_loaders
 from dfd_batch.training.precision import autocast
 from dfd_batch.training.progress import told
 

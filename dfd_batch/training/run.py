@@ -18,7 +18,8 @@ from dfd_batch.training import cards, consecutive, initial, record
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import ShareOfPairs
-from dfd_batch.training.fit import EncoderRun, Listener, device_of, n_loaders
+from dfd_batch.training.devices import device_of, n_loaders
+from dfd_batch.training.fit import EncoderRun, Listener
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
 from dfd_batch.training.selection import used_rows

@@ -27,7 +27,7 @@ from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.fit import device_of
+from dfd_batch.training.devices import device_of
 from dfd_batch.training.motion import fit_motion
 from dfd_batch.training.pools import evaluation_crops, work_pool
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits

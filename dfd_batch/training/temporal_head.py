@@ -14,7 +14,7 @@ from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.training import evaluate
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.fit import device_of
+from dfd_batch.training.devices import device_of
 from dfd_batch.training.motion import ORDER_WEIGHT, show_twin, stretch
 from dfd_batch.training.pools import is_held_out
 from dfd_batch.training.temporal_figures import clip_logits
