@@ -22,7 +22,7 @@ _RESTRICTED = re.compile(r"\bN[CD]\b")
 Share = Annotated[float, Field(ge=0, le=1)]
 MOTION_WIDTH = 64
 """Motion features per frame, unless the settings say otherwise."""
-StillOperation = Literal["swap", "rendered", "polished", "redrawn", "h264"]
+StillOperation = Literal["reblended", "swap", "rendered", "polished", "redrawn", "h264"]
 ClipOperation = Literal[
     "static", "drift", "jitter", "flicker", "hold", "lip_lag", "eyes_open", "pulse_kill", "reenact"
 ]

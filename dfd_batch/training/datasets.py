@@ -33,6 +33,12 @@ REDRAWN_SOURCE_SHARE = 0.35
 """Blended faces that come from an autoencoder, as those of most face swaps do."""
 GENERATED_DONOR_SHARE = 0.15
 """Swapped-in faces of nobody, wholly generated."""
+LABELLED_DONOR_SHARE = 0.3
+"""Swapped-in faces that are labelled fakes themselves, drawn by a real face swap."""
+REBLENDED_SHARE = 0.4
+"""Labelled pairs whose fake is laid into its twin anew."""
+VIVID_SHARE = 0.4
+"""Pairs of generated and genuine faces with the strong contrast of today's generators, both."""
 UNEQUAL_SHARE = {"whole": 0.5, "labelled": 0.15, "blend": 0.25}
 """Pairs whose genuine twin is not the sharper one, by kind."""
 FORGED_FROM = {"portraits": 0.4, "clips": 0.25, "dfdc": 0.35}
@@ -113,7 +119,10 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     def _labelled(self, place: int, rng: Generator) -> Twins:
         name, genuine, fake = self.labelled_pair(place)
         pool = self._pools[name]
-        twins = pool.patches[genuine], pool.patches[fake]
+        twins = np.array(pool.patches[genuine]), np.array(pool.patches[fake])
+        if rng.random() < REBLENDED_SHARE and self._does("reblended"):
+            made = forge.reblended(twins[0], twins[1], pool.landmarks[genuine], rng)
+            twins = (made.genuine, made.fake) if made else twins
         return self._finish(*twins, float(pool.canonical_px[genuine]), rng, "labelled")
 
     def _forged(self, rng: Generator) -> Twins:
@@ -154,7 +163,9 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         geometry = degrade.draw_geometry(rng)
         geometry = replace(geometry, scale=float(rng.uniform(0.8, 1.02)))
         worse, size = self._worse(rng), self._config.preprocessing.crop_size
-        genuine, fake = pool.patches[i], made.patches[j]
+        genuine, fake = np.array(pool.patches[i]), np.array(made.patches[j])
+        if rng.random() < VIVID_SHARE:
+            genuine, fake = (forge.vivid(x, rng) for x in (genuine, fake))
         if rng.random() < UNEQUAL_SHARE["whole"]:
             genuine, fake = forge.unequal(genuine, fake, rng)
         return Twins(
@@ -187,9 +198,13 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     def _donor(self, name: str, i: int, rng: Generator, n_tried: int = 24) -> forge.Donor:
         """Return the face of another person whose landmarks fit best, of a few drawn ones."""
         pool = self._pools[name]
-        if self._generated_rows and rng.random() < GENERATED_DONOR_SHARE:
+        kind = rng.random()
+        if self._generated_rows and kind < GENERATED_DONOR_SHARE:
             drawn = rng.integers(len(self._generated_rows), size=n_tried)
             tried = [self._generated_rows[j] for j in drawn]
+        elif self._pairs and kind > 1 - LABELLED_DONOR_SHARE:
+            drawn = rng.integers(len(self._pairs), size=n_tried)
+            tried = [(fakes, fake) for fakes, _, fake in (self._pairs[j] for j in drawn)]
         else:
             drawn = rng.choice(self._genuine[name], n_tried)
             tried = [(name, int(j)) for j in drawn if pool.groups[j] != pool.groups[i]]

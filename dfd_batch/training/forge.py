@@ -30,6 +30,11 @@ REGION_ODDS = (0.42, 0.22, 0.14, 0.14, 0.08)
 BLEND_RATIOS = (0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0)
 SWAP_RATIOS = (0.8, 0.9, 1.0, 1.0, 1.0)
 """Less of a donor than that is a ghost, not a swap."""
+REBLEND_RATIOS = (0.7, 0.85, 1.0, 1.0, 1.0)
+LEAST_AGREEMENT = 0.9
+"""Correlation outside the face by which a labelled fake and its twin show the same moment."""
+LEAST_CHANGE = 4.0
+"""Of 255, in the mean over the part laid in: less is the same face."""
 SWAP_COLOUR = 0.4
 """How much of a self-blend's change of colour a swap, matched in colour, still shows."""
 LEAST_GAIN, MOST_GAIN = (0.6, 0.8, 0.8), (1.6, 1.25, 1.25)
@@ -86,6 +91,50 @@ def forge(
     return Forged(target, blend(target, source, mask), mask, "self" if donor is None else "swap")
 
 
+def reblended(genuine: Image, fake: Image, landmarks: Points, rng: Generator) -> Forged | None:
+    """Return a genuine face and it with a part of its labelled fake laid in anew.
+
+    What a real generator drew stays; where it ends, how its colours fit and how sharp it is are
+    drawn, so that one data set's way of pasting is not what is learned.
+
+    Args:
+        genuine: (H, W, 3) RGB.
+        fake: Of the same frame of the same video.
+        landmarks: (68, 2) of the genuine face.
+        rng: Every choice is drawn from it.
+
+    Returns:
+        None where the two show different moments, or are the same in that part.
+    """
+    inside = _hull(genuine.shape[0], landmarks)
+    if _agreement(genuine, fake, inside) < LEAST_AGREEMENT:
+        return None
+    matching = float(rng.random())
+    matched = _matched(fake, genuine, inside)
+    over: Image = np.asarray(cv2.addWeighted(fake, 1 - matching, matched, matching, 0), np.uint8)
+    if rng.random() < 0.4:
+        over = _resharpen(over, rng)
+    mask: Mask = draw_mask(genuine.shape[0], landmarks, rng)
+    # Without fine detail, as noise and compression differ in any two copies.
+    coarse, its_coarse = (cv2.GaussianBlur(x, (0, 0), 3).astype(int) for x in (genuine, matched))
+    changed = np.abs(its_coarse - coarse).mean(2)[mask > 0.5]
+    if changed.size == 0 or changed.mean() < LEAST_CHANGE:
+        return None
+    mask *= np.float32(rng.choice(REBLEND_RATIOS))
+    made = blend(genuine, over, mask)
+    return Forged(genuine, made, mask, "reblended")
+
+
+def _agreement(genuine: Image, fake: Image, inside: NDArray[np.uint8]) -> float:
+    """Return the correlation of two pictures outside a mask and its surroundings."""
+    reach = genuine.shape[0] // 16
+    around = cv2.dilate(inside, np.ones((reach, reach), np.uint8)) == 0
+    ours, theirs = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[around] for x in (genuine, fake))
+    if ours.size < 2 or min(ours.std(), theirs.std()) < 1:
+        return 0.0
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
 def rendered(image: Image, rng: Generator) -> Forged:
     """Return a genuine picture and its twin with the traces of a generator all over it."""
     fake = generator_trace(image, rng)
@@ -108,7 +157,7 @@ def polished(image: Image, rng: Generator) -> Forged:
     Skin without pores or grain between edges that are kept or drawn too hard. Contrast and colour,
     strong in both twins now and then, tell nothing.
     """
-    target = _vivid(image, rng) if rng.random() < 0.5 else image
+    target = vivid(image, rng) if rng.random() < 0.5 else image
     smooth = target
     for _ in range(int(rng.integers(1, 3))):
         if rng.random() < 0.7:
@@ -131,7 +180,7 @@ def polished(image: Image, rng: Generator) -> Forged:
     return Forged(target, np.asarray(fake, np.uint8), mask, "polished")
 
 
-def _vivid(image: Image, rng: Generator) -> Image:
+def vivid(image: Image, rng: Generator) -> Image:
     """Return an image with more contrast and colour, as a photograph after its filter."""
     lab = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), np.float32)
     lab[..., 0] = (lab[..., 0] - 128) * rng.uniform(1.0, 1.4) + 128 + rng.uniform(-15, 10)
@@ -262,10 +311,20 @@ def _swap_in(image: Image, landmarks: Points, donor: Donor) -> Image:
     warped = cv2.warpAffine(
         donor.image, m, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
+    return _matched(np.asarray(warped, np.uint8), image, _hull(side, landmarks))
+
+
+def _hull(side: int, landmarks: Points) -> NDArray[np.uint8]:
+    """Return 1 inside the landmarks' hull, 0 elsewhere (side, side)."""
     inside = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(inside, np.round(cv2.convexHull(landmarks)).astype(np.int32), 1)
-    ours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    theirs = cv2.cvtColor(warped, cv2.COLOR_RGB2LAB)
+    return inside
+
+
+def _matched(over: Image, under: Image, inside: NDArray[np.uint8]) -> Image:
+    """Return `over` with the colours that `under` has inside the mask."""
+    ours = cv2.cvtColor(under, cv2.COLOR_RGB2LAB)
+    theirs = cv2.cvtColor(over, cv2.COLOR_RGB2LAB)
     want, want_spread = cv2.meanStdDev(ours, mask=inside)
     have, have_spread = cv2.meanStdDev(theirs, mask=inside)
     spread = (want_spread / np.maximum(have_spread, 1.0)).reshape(3)

@@ -21,10 +21,12 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import consecutive, forge, forge_clip, pools, redraw, trouble
 from dfd_batch.training.forge_clip import Clip
 from dfd_batch.training.pools import Image, Pool
-from dfd_batch.training.selection import training_pools
+from dfd_batch.training.selection import pairs_of, training_pools
 
-STILLS = ("self", "swap", "rendered", "polished", "redrawn")
+STILLS = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
 STILL_PX, STILL_EXAMPLES = 160, 6
+MOST_TRIES = 40
+"""Labelled pairs that show different moments cannot be blended anew."""
 STRIP_PX, STRIP_FRAMES, STRIP_EXAMPLES = 120, 8, 2
 CLIP_FRAMES = 16
 CROP_PX = 192
@@ -54,20 +56,22 @@ def stills(work: Path, seed: int = 0) -> Preview:
         UsageError: There are no prepared genuine faces.
     """
     faces, clock, rows = _Faces(work, seed), _Clock(), []
-    # The autoencoders draw only once a training starts.
-    known = [name for name in STILLS if name != "redrawn" or faces.redrawn]
-    for operation in known:
-        cells = []
-        for _ in range(STILL_EXAMPLES):
+    for operation in filter(faces.knows, STILLS):
+        cells: list[Image] = []
+        for _ in range(MOST_TRIES):
+            if len(cells) == STILL_EXAMPLES:
+                break
             name, row = faces.draw(operation)
             with clock.running():
                 made = faces.still(operation, name, row)
+            if made is None:
+                continue
             mask = np.repeat((made.mask * 255).astype(np.uint8)[..., None], 3, axis=2)
             shown = (made.genuine, made.fake, _difference(made.genuine, made.fake), mask)
             side = float(faces.pools[name].canonical_px[row])
             told = f"{operation}: genuine | fake | difference x 4 | mask ({name})"
             cells.append(_titled(told, _strip(shown, side, STILL_PX)))
-        rows += [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells), 2)]
+        rows += [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells) - 1, 2)]
     return Preview(np.concatenate(rows), clock.count, clock.seconds)
 
 
@@ -134,26 +138,44 @@ class _Faces:
             )
         drawn = {name: redraw.read(work, name, pool) for name, pool in self.pools.items()}
         self.redrawn = {name: faces for name, faces in drawn.items() if faces is not None}
+        self._fakes = {
+            name: dict(pairs_of(pool, np.arange(len(pool)))[0]) for name, pool in self.pools.items()
+        }
         self._starts = [
             (pool, int(row))
             for pool in self.pools.values()
             for row in consecutive.starts(pool, np.arange(len(pool)), CLIP_FRAMES)
         ]
 
+    def knows(self, operation: str) -> bool:
+        """Return whether the pools have what an operation needs."""
+        return bool(self._rows(operation))
+
+    def _rows(self, operation: str) -> dict[str, list[int]]:
+        """Return the rows of genuine faces that the operation can forge, by pool."""
+        if operation == "reblended":
+            return {name: list(fakes) for name, fakes in self._fakes.items() if fakes}
+        # The autoencoders draw only once a training starts.
+        names = self.redrawn if operation == "redrawn" else self.pools
+        return {name: np.flatnonzero(self.pools[name].labels == 0).tolist() for name in names}
+
     def draw(self, operation: str) -> tuple[str, int]:
         """Return a pool's name and the row of a genuine face that the operation can forge."""
-        names = self.redrawn if operation == "redrawn" else self.pools
-        name = str(self.rng.choice(list(names)))
-        return name, int(self.rng.choice(np.flatnonzero(self.pools[name].labels == 0)))
+        rows = self._rows(operation)
+        name = str(self.rng.choice(list(rows)))
+        return name, int(self.rng.choice(rows[name]))
 
-    def still(self, operation: str, name: str, row: int) -> forge.Forged:
-        """Return a forged face."""
+    def still(self, operation: str, name: str, row: int) -> forge.Forged | None:
+        """Return a forged face, None where the operation does not suit it."""
         pool = self.pools[name]
         image, points = np.array(pool.patches[row]), pool.landmarks[row]
         if operation == "rendered":
             return forge.rendered(image, self.rng)
         if operation == "polished":
             return forge.polished(image, self.rng)
+        if operation == "reblended":
+            fake = np.array(pool.patches[self._fakes[name][row]])
+            return forge.reblended(image, fake, points, self.rng)
         if operation == "redrawn":
             return forge.redrawn(image, np.array(self.redrawn[name][row]), self.rng)
         donor = self._donor(pool, row) if operation == "swap" else None
