@@ -20,10 +20,10 @@ from dfd_batch.evaluation.crops import some
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
 from dfd_batch.training.pools import Image, Pool
-from dfd_batch.training.selection import measured_rows
+from dfd_batch.training.selection import measured_rows, pairs_of
 from dfd_batch.training.temporal_traces import Clip
 
-STILL = ("self", "swap", "rendered", "polished", "redrawn")
+STILL = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
 CLIP_FRAMES = 16
 CLIP_SHARE = 5
 """One clip pair for so many pairs of stills: a clip costs as much as 16 stills."""
@@ -59,19 +59,26 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
     if not len(rows):
         return
     drawn = redraw.read(directory.parent.parent, directory.name, pool)
+    fakes = dict(pairs_of(pool, np.union1d(rows, measured_rows(directory.name, pool, 1)))[0])
     for k, operation in enumerate(STILL):
-        if operation == "redrawn" and drawn is None:
+        if (operation == "redrawn" and drawn is None) or (operation == "reblended" and not fakes):
             continue
         objects: list[Image] = []
         groups: list[str] = []
         for i in some(rows, n):
             rng = np.random.default_rng([17, k, int(i)])
-            made = _still(operation, pool, int(i), rows, drawn, rng)
+            if operation == "reblended":
+                made = _reblended(pool, int(i), fakes.get(int(i)), rng)
+            else:
+                made = _still(operation, pool, int(i), rows, drawn, rng)
+            if made is None:
+                continue  # this face gives it nothing to change
             worse = degrade.draw(rng)
             for twin in (made.genuine, made.fake):
                 objects.append(worse(_cut(twin, float(pool.canonical_px[i]), size))[None])
             groups += [pool.groups[i]] * 2
-        yield Pairs(operation, "image", objects, groups)
+        if objects:
+            yield Pairs(operation, "image", objects, groups)
     yield from _clip_pairs(
         pool, consecutive.starts(pool, rows, CLIP_FRAMES), size, -(-n // CLIP_SHARE)
     )
@@ -105,6 +112,13 @@ def _still(
         donor = forge.Donor(np.array(pool.patches[j]), pool.landmarks[j])
         return forge.forge(image, points, rng, donor)
     return forge.forge(image, points, rng)
+
+
+def _reblended(pool: Pool, i: int, fake: int | None, rng: Generator) -> forge.Forged | None:
+    if fake is None:
+        return None
+    pictures = np.array(pool.patches[i]), np.array(pool.patches[fake])
+    return forge.reblended(*pictures, pool.landmarks[i], rng)
 
 
 def _clip_pairs(pool: Pool, starts: NDArray[np.int64], size: int, n: int) -> Iterator[Pairs]:

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches, ShareOfPairs
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.devices import device_of, n_loaders
+from dfd_batch.training.heap import kept_heap
 from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
 from dfd_batch.training.optimise import Ema, adamw, learning_rate, sharpness_gradient, twin_loss
 from dfd_batch.training.precision import autocast
@@ -133,7 +135,8 @@ class EncoderRun:
         """
         if self.done >= 1 and self.progress.history:
             return True
-        with Interrupts() as interrupts:
+        roomy = kept_heap() if self.device.type == "cpu" else nullcontext()
+        with Interrupts() as interrupts, roomy:
             finished = self._steps(until_step, lambda: interrupts.any or stop())
             if self.rank == 0:
                 if finished:

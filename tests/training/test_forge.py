@@ -41,6 +41,38 @@ def test_forging_is_repeatable_and_seeds_differ() -> None:
     assert (one.fake != two.fake).any()
 
 
+def _labelled_fake() -> forge.Image:
+    """Another face inside the landmarks, the same picture around them."""
+    inside = cv2.fillConvexPoly(
+        np.zeros(FACE.shape[:2], np.uint8), cv2.convexHull(POINTS).astype(np.int32), 1
+    )
+    return np.where(inside[..., None] > 0, cv2.flip(FACE, 0), FACE)
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_a_labelled_fake_is_laid_anew_into_its_twin_where_the_mask_is(seed: int) -> None:
+    made = forge.reblended(FACE, _labelled_fake(), POINTS, np.random.default_rng(seed))
+    if made is None:
+        return
+    assert (made.genuine == FACE).all()
+    difference = np.abs(made.genuine.astype(int) - made.fake).max(-1)
+    assert difference[made.mask < 1 / 255].max(initial=0) <= 1
+    assert difference[made.mask > 0.5].mean() > 2
+
+
+def test_most_labelled_fakes_can_be_laid_in_anew() -> None:
+    fake = _labelled_fake()
+    made = [forge.reblended(FACE, fake, POINTS, np.random.default_rng(s)) for s in range(20)]
+    assert sum(m is not None for m in made) > 10
+
+
+@pytest.mark.parametrize("fake", [FACE, cv2.flip(FACE, 0)], ids=["same face", "other moment"])
+def test_nothing_is_laid_in_of_the_same_face_or_of_another_moment(fake: forge.Image) -> None:
+    for seed in range(20):
+        assert forge.reblended(FACE, fake, POINTS, np.random.default_rng(seed)) is None
+
+
 def test_rendered_twin_keeps_the_picture_but_not_its_fine_detail() -> None:
     made = forge.rendered(FACE, np.random.default_rng(1))
     assert 0 < np.abs(made.genuine.astype(int) - made.fake).mean() < 20
