@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import consecutive, forge, forge_clip, pools, redraw, trouble
+from dfd_batch.training import animate, consecutive, forge, forge_clip, pools, redraw, trouble
 from dfd_batch.training.forge_clip import Clip
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.selection import pairs_of, training_pools
@@ -78,7 +78,8 @@ def stills(work: Path, seed: int = 0) -> Preview:
 def clips(work: Path, seed: int = 0) -> Preview:
     """Return strips of genuine frames above forged ones, a red bar between where one is forged.
 
-    Below them are the troubles that genuine clips suffer too.
+    Below them are stills brought to life by somebody's clip, and what genuine clips go through:
+    livelier faces than were filmed, and troubles.
 
     Args:
         work: Directory with prepared pools, at least one with consecutive frames.
@@ -103,6 +104,8 @@ def clips(work: Path, seed: int = 0) -> Preview:
             told = f"{made.operation}: {int(made.labels.sum())} of {CLIP_FRAMES} frames forged"
             strips = [genuine, np.concatenate(bars, 1), fake, difference]
             cells.append(_titled(told, np.concatenate(strips)))
+    for _ in range(STRIP_EXAMPLES):
+        cells += [_alive(faces, clock, shown), _livelier(faces, shown)]
     for kind in trouble.TROUBLES:
         clip, seed = faces.clip(), int(faces.rng.integers(2**31))
         crops = np.stack([_crop(frame, clip.canonical_px, CROP_PX) for frame in clip.frames])
@@ -110,6 +113,31 @@ def clips(work: Path, seed: int = 0) -> Preview:
         cells.append(_titled(f"genuine, {kind}", _strip(troubled, CROP_PX, STRIP_PX)))
     rows = [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells), 2)]
     return Preview(np.concatenate(rows), clock.count, clock.seconds)
+
+
+def _alive(faces: _Faces, clock: _Clock, shown: NDArray[np.int_]) -> Image:
+    """Return a clip above a still that moves as its face does."""
+    clip, (name, row) = faces.clip(), faces.draw("reenact")
+    pool = faces.pools[name]
+    own = pool.landmarks[row]
+    with clock.running():
+        moving = animate.driven(own, clip.landmarks)
+        made = animate.reenacted(np.array(pool.patches[row]), own, moving, faces.rng)
+    strips = [
+        _strip(clip.frames[shown], clip.canonical_px, STRIP_PX),
+        _strip(made[shown], float(pool.canonical_px[row]), STRIP_PX),
+    ]
+    return _titled(
+        f"reenact: a genuine clip, and a still ({name}) moved by it", np.concatenate(strips)
+    )
+
+
+def _livelier(faces: _Faces, shown: NDArray[np.int_]) -> Image:
+    """Return a genuine clip above the same with stronger expressions, genuine to a training."""
+    clip = faces.clip()
+    stronger, _ = animate.exaggerated(clip.frames, clip.landmarks, faces.rng)
+    strips = [_strip(x[shown], clip.canonical_px, STRIP_PX) for x in (clip.frames, stronger)]
+    return _titled("genuine, and livelier than it was filmed", np.concatenate(strips))
 
 
 def write(preview: Preview, path: Path) -> None:
@@ -156,7 +184,11 @@ class _Faces:
         if operation == "reblended":
             return {name: list(fakes) for name, fakes in self._fakes.items() if fakes}
         # The autoencoders draw only once a training starts.
-        names = self.redrawn if operation == "redrawn" else self.pools
+        names = list(self.redrawn if operation == "redrawn" else self.pools)
+        if operation == "reenact":  # trainings bring to life the people they know as stills alone
+            moving = {id(pool) for pool, _ in self._starts}
+            alone = [n for n in names if not (self._fakes[n] or id(self.pools[n]) in moving)]
+            names = alone or names
         return {name: np.flatnonzero(self.pools[name].labels == 0).tolist() for name in names}
 
     def draw(self, operation: str) -> tuple[str, int]:

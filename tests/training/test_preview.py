@@ -39,7 +39,7 @@ def test_sheet_shows_genuine_and_forged_faces(prepared: Path, tmp_path: Path, cl
     code, stdout, _ = _run(*flags, *(["--clips"] if clips else []))
     assert code == 0
     told = json.loads(stdout)
-    assert told["pairs"] == (2 * len(forge_clip.OPERATIONS) if clips else 24)
+    assert told["pairs"] == (2 * len(forge_clip.OPERATIONS) + 2 if clips else 24)
     assert told["pairs_per_core_s"] > 0
     sheet = cv2.imread(str(out))
     assert sheet is not None
