@@ -26,7 +26,7 @@ RENDERED_SHARE = 0.1
 """Pseudo-fakes that carry a generator's traces all over instead of a blend."""
 REDRAWN_SHARE = 0.12
 """Pseudo-fakes that an autoencoder has drawn as a whole."""
-POLISHED_SHARE = 0.3
+POLISHED_SHARE = 0.15
 """Pseudo-fakes without skin texture, as diffusion models draw it."""
 SWAP_SHARE = 0.35
 REDRAWN_SOURCE_SHARE = 0.35
@@ -39,8 +39,10 @@ REBLENDED_SHARE = 0.4
 """Labelled pairs whose fake is laid into its twin anew."""
 VIVID_SHARE = 0.4
 """Pairs of generated and genuine faces with the strong contrast of today's generators, both."""
-UNEQUAL_SHARE = {"whole": 0.5, "labelled": 0.15, "blend": 0.25}
+UNEQUAL_SHARE = {"whole": 0.5, "labelled": 0.45, "blend": 0.4}
 """Pairs whose genuine twin is not the sharper one, by kind."""
+BENT_SHARE = 0.2
+"""Twins bent alike: grimaces that none of the genuine media show are no clue then."""
 FORGED_FROM = {"portraits": 0.4, "clips": 0.25, "dfdc": 0.35}
 """Where the genuine faces of pseudo-fakes come from; a pool not named here counts OTHER_POOL."""
 BESIDE_GENERATED = {"portraits": 0.7, "clips": 0.1, "dfdc": 0.2}
@@ -178,6 +180,9 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     ) -> Twins:
         if rng.random() < UNEQUAL_SHARE[kind]:
             genuine, fake = forge.unequal(genuine, fake, rng)
+        if rng.random() < BENT_SHARE:
+            seed = int(rng.integers(2**31))
+            genuine, fake = forge.bent(genuine, seed), forge.bent(fake, seed)
         geometry, worse = degrade.draw_geometry(rng), self._worse(rng)
         size = self._config.preprocessing.crop_size
         return Twins(

@@ -252,17 +252,34 @@ def _resharpen(image: Image, rng: Generator) -> Image:
 
 
 def unequal(genuine: Image, fake: Image, rng: Generator) -> tuple[Image, Image]:
-    """Return the twins with the fake sharpened, or the genuine one softened.
+    """Return the twins with the fake sharpened, or the genuine one softened or its skin smoothed.
 
     Blending and drawing cost detail, so that "sharp" would come to mean "genuine"; what today's
-    generators draw is often sharper than an honest, much-forwarded photograph.
+    generators draw is often sharper than an honest, much-forwarded photograph, and make-up,
+    filters and codecs leave honest skin without pores.
     """
     strength = float(rng.uniform(0.3, 1.3))
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.25:
         return np.asarray(cv2.GaussianBlur(genuine, (0, 0), strength), np.uint8), fake
+    if kind < 0.5:
+        reach, contrast = float(rng.uniform(2, 6)), float(rng.uniform(12, 45))
+        return np.asarray(cv2.bilateralFilter(genuine, 7, contrast, reach), np.uint8), fake
     soft = cv2.GaussianBlur(fake, (0, 0), float(rng.uniform(0.8, 2)))
     sharp = cv2.addWeighted(fake, 1 + strength, soft, -strength, 0)
     return genuine, np.asarray(sharp, np.uint8)
+
+
+def bent(image: Image, seed: int) -> Image:
+    """Return an image (H, W, 3) bent smoothly, as no face is when it rests."""
+    rng = np.random.default_rng(seed)
+    side = image.shape[0]
+    coarse = rng.normal(0, rng.uniform(0.005, 0.025) * side, (2, 6, 6)).astype(np.float32)
+    dx, dy = (cv2.resize(f, (side, side), interpolation=cv2.INTER_CUBIC) for f in coarse)
+    grid = np.arange(side, dtype=np.float32)
+    x, y = grid[None] + dx, grid[:, None] + dy
+    out = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(out, np.uint8)
 
 
 def generator_trace(image: Image, rng: Generator) -> Image:
