@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import degrade, forge, pools, redraw
+from dfd_batch.training import degrade, forge, pools, redraw, style
 from dfd_batch.training.config import Operation, TrainConfig
 from dfd_batch.training.pools import Image
 from dfd_batch.training.selection import pairs_of, training_pools, used_of
@@ -167,9 +167,9 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         worse, size = self._worse(rng), self._config.preprocessing.crop_size
         genuine, fake = np.array(pool.patches[i]), np.array(made.patches[j])
         if rng.random() < VIVID_SHARE:
-            genuine, fake = (forge.vivid(x, rng) for x in (genuine, fake))
+            genuine, fake = (style.vivid(x, rng) for x in (genuine, fake))
         if rng.random() < UNEQUAL_SHARE["whole"]:
-            genuine, fake = forge.unequal(genuine, fake, rng)
+            genuine, fake = style.unequal(genuine, fake, rng)
         return Twins(
             worse(geometry.crop(genuine, float(pool.canonical_px[i]), size)),
             worse(geometry.crop(fake, float(made.canonical_px[j]), size)),
@@ -179,10 +179,10 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         self, genuine: Image, fake: Image, canonical_px: float, rng: Generator, kind: str
     ) -> Twins:
         if rng.random() < UNEQUAL_SHARE[kind]:
-            genuine, fake = forge.unequal(genuine, fake, rng)
+            genuine, fake = style.unequal(genuine, fake, rng)
         if rng.random() < BENT_SHARE:
             seed = int(rng.integers(2**31))
-            genuine, fake = forge.bent(genuine, seed), forge.bent(fake, seed)
+            genuine, fake = style.bent(genuine, seed), style.bent(fake, seed)
         geometry, worse = degrade.draw_geometry(rng), self._worse(rng)
         size = self._config.preprocessing.crop_size
         return Twins(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from dfd_batch.training import style
 from dfd_batch.training.pools import Image, Points
 
 Mask = NDArray[np.float32]
@@ -37,8 +38,6 @@ LEAST_CHANGE = 4.0
 """Of 255, in the mean over the part laid in: less is the same face."""
 SWAP_COLOUR = 0.4
 """How much of a self-blend's change of colour a swap, matched in colour, still shows."""
-LEAST_GAIN, MOST_GAIN = (0.6, 0.8, 0.8), (1.6, 1.25, 1.25)
-"""Of L, a and b: more contrast of colour than the donor has comes out as blotches."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,11 @@ def forge(
     target = image
     # Either copy changes its style; the twin stays equal to the fake's surroundings.
     if donor is not None or rng.random() < 0.5:
-        source = restyle(source, rng, 1.0 if donor is None else SWAP_COLOUR)
+        source = style.restyle(source, rng, 1.0 if donor is None else SWAP_COLOUR)
     else:
-        target = restyle(target, rng)
+        target = style.restyle(target, rng)
     if rng.random() < 0.35:
-        source = generator_trace(source, rng)
+        source = style.generator_trace(source, rng)
     source = _misalign(source, landmarks, rng)
     mask = draw_mask(image.shape[0], landmarks, rng)
     mask *= np.float32(rng.choice(BLEND_RATIOS if donor is None else SWAP_RATIOS))
@@ -110,10 +109,10 @@ def reblended(genuine: Image, fake: Image, landmarks: Points, rng: Generator) ->
     if _agreement(genuine, fake, inside) < LEAST_AGREEMENT:
         return None
     matching = float(rng.random())
-    matched = _matched(fake, genuine, inside)
+    matched = style.matched(fake, genuine, inside)
     over: Image = np.asarray(cv2.addWeighted(fake, 1 - matching, matched, matching, 0), np.uint8)
     if rng.random() < 0.4:
-        over = _resharpen(over, rng)
+        over = style.resharpen(over, rng)
     mask: Mask = draw_mask(genuine.shape[0], landmarks, rng)
     # Without fine detail, as noise and compression differ in any two copies.
     coarse, its_coarse = (cv2.GaussianBlur(x, (0, 0), 3).astype(int) for x in (genuine, matched))
@@ -137,16 +136,16 @@ def _agreement(genuine: Image, fake: Image, inside: NDArray[np.uint8]) -> float:
 
 def rendered(image: Image, rng: Generator) -> Forged:
     """Return a genuine picture and its twin with the traces of a generator all over it."""
-    fake = generator_trace(image, rng)
+    fake = style.generator_trace(image, rng)
     if rng.random() < 0.5:
-        fake = generator_trace(fake, rng)
+        fake = style.generator_trace(fake, rng)
     return Forged(image, fake, np.ones(image.shape[:2], np.float32), "rendered")
 
 
 def redrawn(image: Image, again: Image, rng: Generator) -> Forged:
     """Return a genuine picture and the same drawn by a network, both equally resharpened."""
     seed = int(rng.integers(2**31))
-    sharp, drawn = (_resharpen(x, np.random.default_rng(seed)) for x in (image, again))
+    sharp, drawn = (style.resharpen(x, np.random.default_rng(seed)) for x in (image, again))
     genuine, fake = (sharp, drawn) if rng.random() < 0.5 else (image, again)
     return Forged(genuine, fake, np.ones(image.shape[:2], np.float32), "redrawn")
 
@@ -157,7 +156,7 @@ def polished(image: Image, rng: Generator) -> Forged:
     Skin without pores or grain between edges that are kept or drawn too hard. Contrast and colour,
     strong in both twins now and then, tell nothing.
     """
-    target = vivid(image, rng) if rng.random() < 0.5 else image
+    target = style.vivid(image, rng) if rng.random() < 0.5 else image
     smooth = target
     for _ in range(int(rng.integers(1, 3))):
         if rng.random() < 0.7:
@@ -175,19 +174,9 @@ def polished(image: Image, rng: Generator) -> Forged:
         amount = float(rng.uniform(0.2, 1.3))
         fake = cv2.addWeighted(fake, 1 + amount, soft, -amount, 0)
     if rng.random() < 0.3:
-        fake = generator_trace(np.asarray(fake, np.uint8), rng)
+        fake = style.generator_trace(np.asarray(fake, np.uint8), rng)
     mask = np.ones(image.shape[:2], np.float32)
     return Forged(target, np.asarray(fake, np.uint8), mask, "polished")
-
-
-def vivid(image: Image, rng: Generator) -> Image:
-    """Return an image with more contrast and colour, as a photograph after its filter."""
-    lab = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), np.float32)
-    lab[..., 0] = (lab[..., 0] - 128) * rng.uniform(1.0, 1.4) + 128 + rng.uniform(-15, 10)
-    lab[..., 1:] = (lab[..., 1:] - 128) * rng.uniform(1.0, 1.6) + 128
-    return np.asarray(
-        cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB), np.uint8
-    )
 
 
 def blend(under: Image, over: Image, mask: Mask) -> Image:
@@ -220,91 +209,6 @@ def draw_mask(side: int, landmarks: Points, rng: Generator, region: str | None =
     return np.clip(soft, 0, 1).astype(np.float32)  # filters overshoot by rounding
 
 
-def restyle(image: Image, rng: Generator, colour: float = 1.0) -> Image:
-    """Return an image of slightly other colour (so much of the change) and sharpness."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
-    hsv[..., 0] = (hsv[..., 0] + int(rng.integers(-6, 7))) % 180
-    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.7, 1.3), 0, 255)
-    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.85, 1.15), 0, 255)
-    x = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
-    x = x * rng.uniform(0.88, 1.12) + rng.uniform(-12, 12, 3).astype(np.float32)
-    x = image + (x - image) * np.float32(colour)
-    out = np.clip(x, 0, 255).astype(np.uint8)
-    return _resharpen(out, rng)
-
-
-def _resharpen(image: Image, rng: Generator) -> Image:
-    side = image.shape[0]
-    kind = rng.random()
-    if kind < 0.4:
-        small = max(16, int(side / rng.uniform(1.3, 4)))
-        kernel = int(rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
-        down = cv2.resize(image, (small, small), interpolation=kernel)
-        back = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]))
-        return np.asarray(cv2.resize(down, (side, side), interpolation=back), np.uint8)
-    if kind < 0.6:
-        soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 2))
-        amount = rng.uniform(0.2, 1.0)
-        return np.asarray(cv2.addWeighted(image, 1 + amount, soft, -amount, 0), np.uint8)
-    if kind < 0.85:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2)), np.uint8)
-    return image
-
-
-def unequal(genuine: Image, fake: Image, rng: Generator) -> tuple[Image, Image]:
-    """Return the twins with the fake sharpened, or the genuine one softened or its skin smoothed.
-
-    Blending and drawing cost detail, so that "sharp" would come to mean "genuine"; what today's
-    generators draw is often sharper than an honest, much-forwarded photograph, and make-up,
-    filters and codecs leave honest skin without pores.
-    """
-    strength = float(rng.uniform(0.3, 1.3))
-    kind = rng.random()
-    if kind < 0.25:
-        return np.asarray(cv2.GaussianBlur(genuine, (0, 0), strength), np.uint8), fake
-    if kind < 0.5:
-        reach, contrast = float(rng.uniform(2, 6)), float(rng.uniform(12, 45))
-        return np.asarray(cv2.bilateralFilter(genuine, 7, contrast, reach), np.uint8), fake
-    soft = cv2.GaussianBlur(fake, (0, 0), float(rng.uniform(0.8, 2)))
-    sharp = cv2.addWeighted(fake, 1 + strength, soft, -strength, 0)
-    return genuine, np.asarray(sharp, np.uint8)
-
-
-def bent(image: Image, seed: int) -> Image:
-    """Return an image (H, W, 3) bent smoothly, as no face is when it rests."""
-    rng = np.random.default_rng(seed)
-    side = image.shape[0]
-    coarse = rng.normal(0, rng.uniform(0.005, 0.025) * side, (2, 6, 6)).astype(np.float32)
-    dx, dy = (cv2.resize(f, (side, side), interpolation=cv2.INTER_CUBIC) for f in coarse)
-    grid = np.arange(side, dtype=np.float32)
-    x, y = grid[None] + dx, grid[:, None] + dy
-    out = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(out, np.uint8)
-
-
-def generator_trace(image: Image, rng: Generator) -> Image:
-    """Return an image after a decoder's up-convolution, with its grid, or its smooth skin."""
-    if rng.random() < 0.35:
-        strength = float(rng.uniform(10, 45))
-        return np.asarray(cv2.bilateralFilter(image, 5, strength, 3), np.uint8)
-    side = image.shape[0] // 2 * 2
-    half = cv2.resize(image, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
-    sparse = np.zeros((side, side, 3), np.float32)
-    sparse[::2, ::2] = half
-    tap = np.array([0.25, 0.75, 0.75, 0.25], np.float32)
-    kernel = np.outer(tap, tap)
-    # An ideal kernel's four phases sum to one; a learned one's never quite do: hence the grid.
-    kernel *= 1 + rng.normal(0, rng.uniform(0.01, 0.1), kernel.shape).astype(np.float32)
-    up = cv2.filter2D(sparse, -1, kernel / kernel.sum() * 4, anchor=(1, 1))
-    detail = image[:side, :side].astype(np.float32) - cv2.GaussianBlur(
-        image[:side, :side].astype(np.float32), (0, 0), 1.2
-    )
-    up = np.clip(up + rng.uniform(0, 0.9) * detail, 0, 255).astype(np.uint8)
-    out = image.copy()
-    out[:side, :side] = up
-    return out
-
-
 def _misalign(source: Image, landmarks: Points, rng: Generator) -> Image:
     """Return the source moved a little about the face's middle."""
     height = float(np.ptp(landmarks[:, 1]))
@@ -328,7 +232,7 @@ def _swap_in(image: Image, landmarks: Points, donor: Donor) -> Image:
     warped = cv2.warpAffine(
         donor.image, m, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return _matched(np.asarray(warped, np.uint8), image, _hull(side, landmarks))
+    return style.matched(np.asarray(warped, np.uint8), image, _hull(side, landmarks))
 
 
 def _hull(side: int, landmarks: Points) -> NDArray[np.uint8]:
@@ -338,24 +242,7 @@ def _hull(side: int, landmarks: Points) -> NDArray[np.uint8]:
     return inside
 
 
-def _matched(over: Image, under: Image, inside: NDArray[np.uint8]) -> Image:
-    """Return `over` with the colours that `under` has inside the mask."""
-    ours = cv2.cvtColor(under, cv2.COLOR_RGB2LAB)
-    theirs = cv2.cvtColor(over, cv2.COLOR_RGB2LAB)
-    want, want_spread = cv2.meanStdDev(ours, mask=inside)
-    have, have_spread = cv2.meanStdDev(theirs, mask=inside)
-    spread = (want_spread / np.maximum(have_spread, 1.0)).reshape(3)
-    gain = np.clip(spread, LEAST_GAIN, MOST_GAIN)
-    moved = (theirs - have.reshape(3)) * gain + want.reshape(3)
-    matched = np.clip(moved, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.uint8)
-
-
 def _elastic(mask: Mask, rng: Generator, amplitude_px: float) -> Mask:
     """Return the mask bent by a smooth random field."""
-    side = mask.shape[0]
-    coarse = rng.normal(0, amplitude_px, (2, 6, 6)).astype(np.float32)
-    dx, dy = (cv2.resize(f, (side, side), interpolation=cv2.INTER_CUBIC) for f in coarse)
-    grid = np.arange(side, dtype=np.float32)
-    bent = cv2.remap(mask, grid[None] + dx, grid[:, None] + dy, cv2.INTER_LINEAR)
-    return np.asarray(bent, np.float32)
+    x, y = style.bending(mask.shape[0], rng, amplitude_px)
+    return np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR), np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfd_batch.training import forge
+from dfd_batch.training import forge, style
 from dfd_batch.training.animate import similarity
 from dfd_batch.training.filming import Filming, draw_filming
 from dfd_batch.training.pools import Image
@@ -140,7 +140,7 @@ def _static(clip: Clip, rng: Generator, donor: forge.Donor | Clip | None) -> tup
 
 def _restyled(frames: Image, rng: Generator) -> Image:
     seed, share = int(rng.integers(2**31)), float(rng.uniform(0.3, 0.9))
-    styled = (forge.restyle(frame, np.random.default_rng(seed)) for frame in frames)
+    styled = (style.restyle(frame, np.random.default_rng(seed)) for frame in frames)
     mixed = [
         cv2.addWeighted(other, share, frame, 1 - share, 0)
         for other, frame in zip(styled, frames, strict=True)

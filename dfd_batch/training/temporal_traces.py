@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfd_batch.training import forge
+from dfd_batch.training import style
 from dfd_batch.training.animate import ANCHORS, eye_distance, reenacted, similarity
 from dfd_batch.training.pools import Image, Points
 
@@ -149,7 +149,7 @@ def _reenact(clip: Clip, rng: Generator) -> Image:
     k = int(rng.integers(len(clip.frames)))
     still = clip.frames[k]
     if rng.random() < 0.5:
-        still = forge.generator_trace(still, rng)
+        still = style.generator_trace(still, rng)
     driving = clip.landmarks if clip.driving is None else clip.driving
     return reenacted(still, clip.landmarks[k], driving, rng)
 

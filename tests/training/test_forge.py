@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfd_batch.training import degrade, forge, forge_clip
+from dfd_batch.training import degrade, forge, forge_clip, style
 from dfd_batch.training.forge_clip import Clip
 from tests.training.conftest import face_image, template
 
@@ -71,6 +71,22 @@ def test_most_labelled_fakes_can_be_laid_in_anew() -> None:
 def test_nothing_is_laid_in_of_the_same_face_or_of_another_moment(fake: forge.Image) -> None:
     for seed in range(20):
         assert forge.reblended(FACE, fake, POINTS, np.random.default_rng(seed)) is None
+
+
+def test_bending_moves_both_twins_alike_and_keeps_the_picture() -> None:
+    one, again, other = (style.bent(FACE, seed) for seed in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
+    assert np.corrcoef(one.ravel(), FACE.ravel())[0, 1] > 0.9
+
+
+def test_neither_twin_is_always_the_sharper_one() -> None:
+    def sharpness(image: forge.Image) -> float:
+        return float(cv2.Laplacian(image.astype(np.float32), cv2.CV_32F).std())
+
+    for seed in range(20):
+        genuine, fake = style.unequal(FACE, FACE, np.random.default_rng(seed))
+        assert sharpness(genuine) < sharpness(fake)
 
 
 def test_rendered_twin_keeps_the_picture_but_not_its_fine_detail() -> None:
