@@ -98,6 +98,9 @@ class TrainConfig(BaseModel):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     """Memory of the averaged weights, which are the ones that are kept; 0 averages nothing."""
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the weights that a training began from in those that are kept: what a fine-tuned network
+    knew before is then not forgotten (WiSE-FT, Wortsman et al., CVPR 2022)."""
     optimizer: Literal["adamw", "sam"] = "adamw"
     """`sam`: AdamW on the gradient of the worst point near by, at twice the cost of a step."""
     sam_rho: Annotated[float, Field(gt=0)] = 0.05

@@ -33,7 +33,14 @@ from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.devices import device_of, n_loaders
 from dfd_batch.training.heap import kept_heap
 from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
-from dfd_batch.training.optimise import Ema, adamw, learning_rate, sharpness_gradient, twin_loss
+from dfd_batch.training.optimise import (
+    Ema,
+    adamw,
+    learning_rate,
+    nearer,
+    sharpness_gradient,
+    twin_loss,
+)
 from dfd_batch.training.precision import autocast
 
 LOSS_MEMORY = 0.98
@@ -94,6 +101,7 @@ class EncoderRun:
         self.model = initial.build(config)
         if self.device.type == "cpu":
             speed_up(self.model)
+        self._start = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.average = AveragedModel(self.model, avg_fn=Ema(config.ema_decay), use_buffers=True)
         for module in (self.model, self.average):
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -292,7 +300,7 @@ class EncoderRun:
         """Measure the averaged weights on development data and keep them if they are the best."""
         p, config = self.progress, self.config
         p.next_look = self.images + config.look_images
-        encoder = self.average.module
+        encoder = nearer(self.average.module, self._start, config.start_share)
         found = looks.look(encoder, config)
         entry = {
             "images": self.images,

@@ -1,9 +1,10 @@
-"""How weights follow gradients: loss, schedule, AdamW, sharpness-aware minimisation, average."""
+"""How weights follow gradients: loss, schedule, AdamW, sharpness-aware minimisation, averages."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -99,3 +100,28 @@ class Ema:
         if not average.is_floating_point():
             return current
         return torch.lerp(average, current, 1 - decay)
+
+
+def nearer(network: nn.Module, start: Mapping[str, Tensor], share: float) -> nn.Module:
+    """Return a network whose weights lie nearer to those that its training began from.
+
+    Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022 (WiSE-FT).
+
+    Args:
+        network: Stays as it is.
+        start: Its state before the training.
+        share: Of the start in the result, 0..1.
+    """
+    if not share:
+        return network
+    between = copy.deepcopy(network)
+    state = network.state_dict()
+    between.load_state_dict(
+        {
+            name: torch.lerp(value, start[name].to(value), share)
+            if value.is_floating_point()
+            else value
+            for name, value in state.items()
+        }
+    )
+    return between

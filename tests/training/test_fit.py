@@ -147,6 +147,28 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert whole.progress.history[-1]["loss"] == second.progress.history[-1]["loss"]
 
 
+def test_kept_weights_lie_between_the_start_and_what_was_learned(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    def trained(name: str, **changes: object) -> dict[str, np.ndarray]:
+        work = tmp_path / name
+        work.mkdir()
+        (work / "pools").symlink_to(toy_pools)
+        EncoderRun(config(work, **changes)).run()
+        return checkpoint.load(str(work / "best")).weights
+
+    start = trained("start", images=16)
+    tuning = {"initial_weights": tmp_path / "start" / "best", "seed": 1, "learning_rate": 5e-3}
+    learned, half = trained("whole", **tuning), trained("half", start_share=0.5, **tuning)
+    name = max(
+        (k for k in start if start[k].dtype.kind == "f"),
+        key=lambda k: float(np.abs(learned[k] - start[k]).max()),
+    )
+    assert np.abs(learned[name] - start[name]).max() > 0.01
+    between = (start[name].astype(float) + learned[name]) / 2
+    assert np.abs(half[name] - between).max() < 0.1 * np.abs(learned[name] - start[name]).max()
+
+
 def test_shares_of_a_batch_are_the_whole_batch(work: Path) -> None:
     whole, _ = PairBatches(config(work), 2)[1]
     shares = [ShareOfPairs(config(work), 2, rank, 3)[1] for rank in range(3)]
