@@ -130,7 +130,7 @@ def _generated(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str,
 def curves(history: list[dict[str, Any]], path: Path) -> None:
     """Write the looks so far as a picture."""
     images = [h["images"] for h in history]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     axes[0].plot(images, [h["loss"] for h in history])
     axes[0].set(xlabel="images seen", ylabel="training loss")
     for key, label in (("dfdc_auc", "DFDC dev pairs"), ("held_out_auc", "held-out groups")):
@@ -143,7 +143,7 @@ def curves(history: list[dict[str, Any]], path: Path) -> None:
     for name in names:
         if isinstance(history[0][name], float):
             axes[1].plot(images, [h[name] for h in history], label=name, lw=0.8)
-    axes[1].set(xlabel="images seen", ylabel="AUC", ylim=(0.3, 1))
-    axes[1].legend(fontsize=7)
+    axes[1].set(xlabel="images seen", ylabel="AUC", ylim=(0, 1.01))
+    axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
