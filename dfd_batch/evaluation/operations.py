@@ -65,10 +65,11 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
             continue
         objects: list[Image] = []
         groups: list[str] = []
-        for i in some(rows, n):
+        suited = np.array(sorted(fakes)) if operation == "reblended" else rows
+        for i in some(suited, n):
             rng = np.random.default_rng([17, k, int(i)])
             if operation == "reblended":
-                made = _reblended(pool, int(i), fakes.get(int(i)), rng)
+                made = _reblended(pool, int(i), fakes[int(i)], rng)
             else:
                 made = _still(operation, pool, int(i), rows, drawn, rng)
             if made is None:
@@ -114,9 +115,7 @@ def _still(
     return forge.forge(image, points, rng)
 
 
-def _reblended(pool: Pool, i: int, fake: int | None, rng: Generator) -> forge.Forged | None:
-    if fake is None:
-        return None
+def _reblended(pool: Pool, i: int, fake: int, rng: Generator) -> forge.Forged | None:
     pictures = np.array(pool.patches[i]), np.array(pool.patches[fake])
     return forge.reblended(*pictures, pool.landmarks[i], rng)
 

@@ -207,9 +207,14 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         if self._generated_rows and kind < GENERATED_DONOR_SHARE:
             drawn = rng.integers(len(self._generated_rows), size=n_tried)
             tried = [self._generated_rows[j] for j in drawn]
-        elif self._pairs and kind > 1 - LABELLED_DONOR_SHARE:
+        elif self._pairs and self._config.labelled_share and kind > 1 - LABELLED_DONOR_SHARE:
             drawn = rng.integers(len(self._pairs), size=n_tried)
-            tried = [(fakes, fake) for fakes, _, fake in (self._pairs[j] for j in drawn)]
+            fakes = [(its_pool, fake) for its_pool, _, fake in (self._pairs[j] for j in drawn)]
+            tried = [
+                (its_pool, fake)
+                for its_pool, fake in fakes
+                if its_pool != name or pool.groups[fake] != pool.groups[i]
+            ]
         else:
             drawn = rng.choice(self._genuine[name], n_tried)
             tried = [(name, int(j)) for j in drawn if pool.groups[j] != pool.groups[i]]
@@ -219,8 +224,9 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
             return float(np.square(_shape(self._pools[row[0]].landmarks[row[1]]) - ours).sum())
 
         its_pool, best = min(tried or [(name, i)], key=misfit)
-        again = its_pool == name and rng.random() < REDRAWN_SOURCE_SHARE
         theirs = self._pools[its_pool]
+        again = its_pool == name and rng.random() < REDRAWN_SOURCE_SHARE
+        again = again and theirs.labels[best] == 0  # fakes are not redrawn
         face = self._again(name, best) if again else np.array(theirs.patches[best])
         return forge.Donor(face, theirs.landmarks[best])
 

@@ -1,4 +1,4 @@
-"""What a training computes on, and how many processes make its batches."""
+"""What a training computes on, and the processes that make its batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training.config import TrainConfig, n_cpus
+from dfd_batch.training.heap import usual_heap
+from dfd_batch.training.interrupt import ignore_interrupts
 
 
 def device_of(config: TrainConfig) -> torch.device:
@@ -24,3 +26,9 @@ def n_loaders(config: TrainConfig, device: torch.device) -> int:
     if config.loaders is not None:
         return config.loaders
     return max(1, n_cpus() - 1 if device.type == "cuda" else n_cpus() // 3)
+
+
+def start_loader(number: int) -> None:
+    """Let a process that makes batches neither end by Ctrl-C nor keep the heap of the steps."""
+    ignore_interrupts(number)
+    usual_heap()

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,9 +30,9 @@ from dfd_batch.training.adversarial import adversarial_batch
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches, ShareOfPairs
 from dfd_batch.training.depthwise import speed_up
-from dfd_batch.training.devices import device_of, n_loaders
+from dfd_batch.training.devices import device_of, n_loaders, start_loader
 from dfd_batch.training.heap import kept_heap
-from dfd_batch.training.interrupt import Interrupts, ignore_interrupts
+from dfd_batch.training.interrupt import Interrupts
 from dfd_batch.training.optimise import (
     Ema,
     adamw,
@@ -143,8 +143,7 @@ class EncoderRun:
         """
         if self.done >= 1 and self.progress.history:
             return True
-        roomy = kept_heap() if self.device.type == "cpu" else nullcontext()
-        with Interrupts() as interrupts, roomy:
+        with Interrupts() as interrupts, self._roomy():
             finished = self._steps(until_step, lambda: interrupts.any or stop())
             if self.rank == 0:
                 if finished:
@@ -152,6 +151,9 @@ class EncoderRun:
                     self._listener(self.standing())
                 self.save()
         return finished
+
+    def _roomy(self) -> AbstractContextManager[None]:
+        return kept_heap() if self.device.type == "cpu" else nullcontext()
 
     def _steps(self, until_step: int | None, stop: Callable[[], bool]) -> bool:
         saved = last = time.monotonic()
@@ -190,6 +192,7 @@ class EncoderRun:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
+            "start": self._start if self.config.start_share else {},
         }
         partial = self._state.with_suffix(".partial")
         torch.save(state, partial)
@@ -201,6 +204,7 @@ class EncoderRun:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
+        self._start = state.get("start") or self._start
         if not math.isnan(self.progress.loss):
             self._loss = torch.tensor(self.progress.loss, device=self.device)
 
@@ -217,7 +221,7 @@ class EncoderRun:
             generator=torch.Generator(),  # else every start would draw from the dropout's stream
             prefetch_factor=3 if loaders else None,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=start_loader,
         )
 
     def _step(self, crops: Tensor, labels: Tensor) -> None:
@@ -270,9 +274,10 @@ class EncoderRun:
         began = time.monotonic()
         crops, labels = PairBatches(self.config, 1)[0]
         made = time.monotonic()
-        self._step(crops, labels)
-        self._read_loss()
-        return made - began, time.monotonic() - made
+        with self._roomy():
+            self._step(crops, labels)
+            self._read_loss()
+            return made - began, time.monotonic() - made
 
     def _rate(self) -> float:
         return learning_rate(self.config, self.images, self.done)

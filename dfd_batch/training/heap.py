@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LIBC = ctypes.CDLL(None)
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 256 << 20}
@@ -26,15 +27,20 @@ def kept_heap() -> Iterator[None]:
     a step spends its time on page faults: a training step of the default encoder took twice as
     long. Where malloc cannot be told (not glibc), nothing changes.
     """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt"):
-        yield
-        return
-    for option, value in KEPT.items():
-        libc.mallopt(option, value)
+    _tell(KEPT)
     try:
         yield
     finally:
-        for option, value in USUAL.items():
-            libc.mallopt(option, value)
-        libc.malloc_trim(0)
+        usual_heap()
+
+
+def usual_heap() -> None:
+    """Give freed memory back as processes do, also in one that was forked in a `kept_heap`."""
+    _tell(USUAL)
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+def _tell(options: dict[int, int]) -> None:
+    for option, value in options.items() if hasattr(_LIBC, "mallopt") else ():
+        _LIBC.mallopt(option, value)

@@ -65,13 +65,16 @@ def stills(work: Path, seed: int = 0) -> Preview:
             with clock.running():
                 made = faces.still(operation, name, row)
             if made is None:
+                clock.count -= 1
                 continue
             mask = np.repeat((made.mask * 255).astype(np.uint8)[..., None], 3, axis=2)
             shown = (made.genuine, made.fake, _difference(made.genuine, made.fake), mask)
             side = float(faces.pools[name].canonical_px[row])
             told = f"{operation}: genuine | fake | difference x 4 | mask ({name})"
             cells.append(_titled(told, _strip(shown, side, STILL_PX)))
-        rows += [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells) - 1, 2)]
+        if len(cells) % 2:
+            cells.append(np.zeros_like(cells[-1]))
+        rows += [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells), 2)]
     return Preview(np.concatenate(rows), clock.count, clock.seconds)
 
 

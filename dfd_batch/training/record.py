@@ -22,7 +22,7 @@ RECIPE = {
     *("seed", "initial_weights", "preprocessing", "licences", "without", "batch_pairs"),
     *("labelled_share", "generated_share", "learning_rate", "warmup_images", "weight_decay"),
     *("label_smoothing", "pair_weight", "dropout", "drop_path", "ema_decay", "optimizer"),
-    *("sam_rho", "adversarial_share", "adversarial_eps"),
+    *("sam_rho", "start_share", "adversarial_share", "adversarial_eps"),
 }
 """Settings that the state of a run hangs on, beside its encoder; others may change on the way."""
 

@@ -5,8 +5,10 @@ import numpy as np
 from dfd_batch.evaluation import attacks, operations, robustness
 from dfd_batch.evaluation.crops import Faces, labelled_faces
 from dfd_batch.training import pools
+from dfd_batch.training.pools import Face
 from tests.e2e.detector import write_detector
 from tests.evaluation.conftest import evaluate, write_pool
+from tests.training.conftest import face_image, swapped, template
 
 SIZE = 64
 
@@ -73,6 +75,22 @@ def test_pairs_are_the_same_for_every_detector(pool):
             assert genuine.shape == fake.shape == (len(genuine), SIZE, SIZE, 3)
             assert not np.array_equal(genuine, fake)
     assert {len(p.objects[0]) for p in first if p.media == "video"} == {operations.CLIP_FRAMES}
+
+
+def test_labelled_fakes_are_laid_into_their_twins_anew(tmp_path):
+    rng, points, faces = np.random.default_rng(0), template() * 96, []
+    for number in range(8):
+        genuine = face_image(96, rng)
+        faces += [
+            Face(image, points, 80.0, f"{number}-{label}", label, str(number))
+            for label, image in enumerate((genuine, swapped(genuine)))
+        ]
+    pools.write(tmp_path / "pools" / "dfdc_dev", faces)
+    directory = tmp_path / "pools" / "dfdc_dev"
+    made = {p.operation: p for p in operations.pairs(directory, pools.read(directory), SIZE, 6)}
+    assert 6 <= len(made["reblended"].objects) <= 12
+    pairs = zip(made["reblended"].objects[::2], made["reblended"].objects[1::2], strict=True)
+    assert not any(np.array_equal(genuine, fake) for genuine, fake in pairs)
 
 
 def test_a_pool_is_judged_by_what_training_leaves_out_of_it(tmp_path):

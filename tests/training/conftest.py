@@ -44,6 +44,14 @@ def painted(image: Image) -> Image:
     return out
 
 
+def swapped(image: Image) -> Image:
+    """The picture with another face inside the landmarks of `template`."""
+    side = image.shape[0]
+    hull = cv2.convexHull(template() * side).astype(np.int32)
+    inside = cv2.fillConvexPoly(np.zeros((side, side), np.uint8), hull, 1)
+    return np.where(inside[..., None] > 0, cv2.flip(image, 0), image)
+
+
 def _faces(name: str, side: int, n: int, seed: int) -> list[Face]:
     rng = np.random.default_rng(seed)
     points = template() * side

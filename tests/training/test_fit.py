@@ -75,6 +75,25 @@ def test_labelled_pairs_share_their_augmentation(
         assert torch.equal(crops[::2], crops[1::2])
 
 
+def test_faces_to_swap_in_are_other_peoples_and_never_black(
+    work: Path, tmp_path: Path, toy_pools: Path
+) -> None:
+    own = tmp_path / "own"
+    (own / "pools").mkdir(parents=True)
+    pool = pools.read(toy_pools / "dfdc")
+    for path in (toy_pools / "dfdc").iterdir():
+        (own / "pools" / "dfdc").mkdir(exist_ok=True)
+        (own / "pools" / "dfdc" / path.name).symlink_to(path)
+    np.where(pool.labels[:, None, None, None] == 0, pool.patches, 0).astype(np.uint8).tofile(
+        own / "pools" / "dfdc" / "redrawn.u8"  # as it is made: fakes stay black
+    )
+    batches = PairBatches(config(own), 1)
+    donors = [batches._donor("dfdc", 0, np.random.default_rng(seed)) for seed in range(60)]
+    assert min(donor.image.mean() for donor in donors) > 20
+    known = {patch.tobytes(): group for patch, group in zip(pool.patches, pool.groups, strict=True)}
+    assert pool.groups[0] not in {known[donor.image.tobytes()] for donor in donors}
+
+
 def test_every_epoch_shows_each_labelled_pair_once(work: Path) -> None:
     batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 12)
     seen = [batches.labelled_pair(pair) for pair in range(24)]
@@ -122,7 +141,12 @@ def test_a_pool_of_a_test_split_is_never_opened(work: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "changes", [{"ema_decay": 0.0}, {"optimizer": "sam", "adversarial_share": 0.5}]
+    "changes",
+    [
+        {"ema_decay": 0.0},
+        {"optimizer": "sam", "adversarial_share": 0.5},
+        {"start_share": 0.5},
+    ],
 )
 def test_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, work: Path, toy_pools: Path, changes: dict[str, object]

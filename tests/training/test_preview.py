@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dfd_batch.cli import app
 from dfd_batch.training import forge_clip, pools
 from dfd_batch.training.pools import Face
-from tests.training.conftest import face_image, template
+from tests.training.conftest import face_image, swapped, template
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,21 @@ def test_sheet_shows_genuine_and_forged_faces(prepared: Path, tmp_path: Path, cl
     assert sheet is not None
     red = (np.abs(sheet.astype(int) - (40, 40, 220)).max(-1) < 3).sum()
     assert bool(red) == clips  # bars mark the forged frames
+
+
+def test_labelled_fakes_are_shown_laid_into_their_twins_anew(tmp_path: Path) -> None:
+    rng, points, faces = np.random.default_rng(0), template() * 96, []
+    for who in ("ann", "bob", "eve"):
+        genuine = face_image(96, rng)
+        faces += [
+            Face(image, points, 80.0, f"{who}{label}", label, who)
+            for label, image in enumerate((genuine, swapped(genuine)))
+        ]
+    pools.write(tmp_path / "pools" / "swaps", faces)
+    out = tmp_path / "sheet.png"
+    code, stdout, _ = _run("--preview", str(out), "--work", str(tmp_path), "--json")
+    assert code == 0
+    assert json.loads(stdout)["pairs"] == 30
 
 
 def test_same_seed_same_sheet_other_seed_other_sheet(prepared: Path, tmp_path: Path) -> None:
