@@ -42,6 +42,13 @@ def test_a_card_with_an_unknown_key_is_refused(tmp_path):
         checkpoint.load_card(str(tmp_path / "d"))
 
 
+@pytest.mark.parametrize("name", ["default", "open"])
+def test_a_shipped_card_says_each_figure_once_with_its_command(name):
+    metrics = checkpoint.load_card(name).metrics
+    assert len({(m.name, m.data) for m in metrics}) == len(metrics)
+    assert all(m.command and m.n for m in metrics)
+
+
 def test_a_missing_checkpoint_is_a_sentence_that_names_it():
     with pytest.raises(UsageError, match="'nowhere'"):
         checkpoint.load("nowhere")
