@@ -68,10 +68,7 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
         suited = np.array(sorted(fakes)) if operation == "reblended" else rows
         for i in some(suited, n):
             rng = np.random.default_rng([17, k, int(i)])
-            if operation == "reblended":
-                made = _reblended(pool, int(i), fakes[int(i)], rng)
-            else:
-                made = _still(operation, pool, int(i), rows, drawn, rng)
+            made = _still(operation, pool, int(i), rows, drawn, fakes, rng)
             if made is None:
                 continue  # this face gives it nothing to change
             worse = degrade.draw(rng)
@@ -98,8 +95,9 @@ def _still(
     i: int,
     rows: NDArray[np.int64],
     drawn: Image | None,
+    fakes: dict[int, int],
     rng: Generator,
-) -> forge.Forged:
+) -> forge.Forged | None:
     image, points = np.array(pool.patches[i]), pool.landmarks[i]
     if operation == "rendered":
         return forge.rendered(image, rng)
@@ -107,17 +105,14 @@ def _still(
         return forge.polished(image, rng)
     if operation == "redrawn" and drawn is not None:
         return forge.redrawn(image, np.array(drawn[i]), rng)
+    if operation == "reblended":
+        return forge.reblended(image, np.array(pool.patches[fakes[i]]), points, rng)
     if operation == "swap":
         others = [int(j) for j in rows if pool.groups[j] != pool.groups[i]] or [i]
         j = int(rng.choice(others))
         donor = forge.Donor(np.array(pool.patches[j]), pool.landmarks[j])
         return forge.forge(image, points, rng, donor)
     return forge.forge(image, points, rng)
-
-
-def _reblended(pool: Pool, i: int, fake: int, rng: Generator) -> forge.Forged | None:
-    pictures = np.array(pool.patches[i]), np.array(pool.patches[fake])
-    return forge.reblended(*pictures, pool.landmarks[i], rng)
 
 
 def _clip_pairs(pool: Pool, starts: NDArray[np.int64], size: int, n: int) -> Iterator[Pairs]:

@@ -101,7 +101,9 @@ class EncoderRun:
         self.model = initial.build(config)
         if self.device.type == "cpu":
             speed_up(self.model)
-        self._start = {k: v.clone() for k, v in self.model.state_dict().items()}
+        # What is kept lies between it and what was learned, if the settings say so.
+        begun_from = self.model.state_dict() if config.start_share else {}
+        self._start = {k: v.clone() for k, v in begun_from.items()}
         self.average = AveragedModel(self.model, avg_fn=Ema(config.ema_decay), use_buffers=True)
         for module in (self.model, self.average):
             module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -192,7 +194,7 @@ class EncoderRun:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
-            "start": self._start if self.config.start_share else {},
+            "start": self._start,
         }
         partial = self._state.with_suffix(".partial")
         torch.save(state, partial)
