@@ -44,6 +44,8 @@ class Architecture(_Part):
     """Width of the motion features that the temporal head reads beside the encoder's; 0: none."""
     motion_input: Literal["flow"] = "flow"
     """What motion features are made of: maps of flow, light and sharpness (`features.flow`)."""
+    synthesis: bool = False
+    """Whether a second network looks at stills for faces made whole (`features.synthesis`)."""
     output: Literal["sigmoid", "softmax"] = "sigmoid"
     classes: tuple[str, ...] = ("genuine", "manipulated")
     """With softmax, one logit each, the first genuine; with sigmoid one logit for the second."""
@@ -162,7 +164,7 @@ class ModelCard(_Part):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A detector's card and weights (names prefixed `encoder.` or `temporal.`)."""
+    """A detector's card and weights; their names begin with the part that they belong to."""
 
     card: ModelCard
     weights: dict[str, NDArray[Any]]
@@ -257,10 +259,13 @@ def detector_id(card: ModelCard, *plans: BaseModel) -> str:
         card: The detector: weights, preprocessing, calibration, thresholds.
         plans: Settings that change what is looked at (sampling, faces).
     """
+    architecture = card.architecture.model_dump(mode="json")
+    if not card.architecture.synthesis:
+        del architecture["synthesis"]  # detectors from before it judge as they did: no new scans
     told = {
         "schema": SCHEMA_VERSION,
         "weights": card.weights_sha256,
-        "architecture": card.architecture.model_dump(mode="json"),
+        "architecture": architecture,
         "preprocessing": card.preprocessing.model_dump(mode="json"),
         "calibration": [
             card.image_calibration.model_dump(mode="json"),

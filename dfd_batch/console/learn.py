@@ -155,6 +155,7 @@ def train(
     crop_size: train_options.CropSize = None,
     temporal: train_options.Temporal = None,
     temporal_only: train_options.TemporalOnly = None,
+    synthesis_only: train_options.SynthesisOnly = None,
     init: train_options.Init = None,
     images: train_options.Images = None,
     minutes: train_options.Minutes = None,
@@ -184,7 +185,7 @@ def train(
         settings = train_options.settings_of(ctx.params, shlex.join(["dfd", *sys.argv[1:]]))
         from dfd_batch.console import train as training
 
-        training.run(settings, address, dry_run, temporal_only)
+        training.run(settings, address, dry_run, temporal_only, synthesis_only)
 
 
 def evaluate(

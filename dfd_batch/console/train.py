@@ -24,20 +24,29 @@ PLAIN_EVERY_S = 10.0
 
 
 def run(
-    config: TrainConfig, address: str | None, dry_run: bool, temporal_only: str | None = None
+    config: TrainConfig,
+    address: str | None,
+    dry_run: bool,
+    temporal_only: str | None = None,
+    synthesis_only: str | None = None,
 ) -> None:
-    """Train (all of it, or the temporal part of a checkpoint), or say what it would take."""
+    """Train (all of it, or one part of a checkpoint), or say what it would take."""
     console = Console()
     from dfd_batch.training import run as training
 
-    if temporal_only is not None:
+    if temporal_only is not None and synthesis_only is not None:
+        raise UsageError("Give --temporal-only or --synthesis-only, one after the other.")
+    part = "temporal" if temporal_only is not None else "synthesis"
+    base = temporal_only if temporal_only is not None else synthesis_only
+    if base is not None:
         if dry_run or address or config.workers > 1:
             raise UsageError(
-                "--temporal-only trains here and now: leave out --dry-run, --address and --workers."
+                f"--{part}-only trains here and now: leave out --dry-run, --address and --workers."
             )
-        out = training.train_temporal(config, temporal_only)
+        alone = {"temporal": training.train_temporal, "synthesis": training.train_synthesis}
+        out = alone[part](config, base)
         say(console, f"checkpoint  {out}")
-        say(console, f"run         {config.work / 'temporal.json'}")
+        say(console, f"run         {config.work / f'{part}.json'}")
         return
     if dry_run:
         for line in outlook_lines(config, training.outlook(config, address)):

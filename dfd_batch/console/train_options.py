@@ -72,6 +72,16 @@ TemporalOnly = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+SynthesisOnly = Annotated[
+    Text,
+    typer.Option(
+        "--synthesis-only",
+        metavar="CHECKPOINT",
+        help="Keep it, add a second look at stills for wholly generated faces (needs --init or "
+        "--data with ImageNet weights).",
+        rich_help_panel=MODEL,
+    ),
+]
 Init = Annotated[
     Text,
     typer.Option(

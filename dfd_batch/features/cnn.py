@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Architecture, Checkpoint, Preprocessing
 from dfd_batch.features.memory import in_halves
+from dfd_batch.features.synthesis import PART, network_of
 from dfd_batch.features.views import Seeds, object_seeds, view
 from dfd_batch.inference import CpuNetwork
 from dfd_batch.outcomes import UsageError
@@ -87,19 +88,28 @@ class Embedder:
         device: "cpu" or "cuda".
         micro_batch_frames: Crops per forward pass.
         views: Random looks at each crop (see `features.views`), whose answers are averaged.
+        part: Which of its networks; `synthesis` is the second one for stills.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str, micro_batch_frames: int = 64, views: int = 1
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        micro_batch_frames: int = 64,
+        views: int = 1,
+        part: Literal["encoder", "synthesis"] = "encoder",
     ) -> None:
         self._card = checkpoint.card
+        self._architecture = checkpoint.card.architecture
+        if part == PART:
+            self._architecture = network_of(self._architecture)
         self._device = torch.device(device)
         self._micro_batch = micro_batch_frames
         self._views = views
         self._level = 1 / (255 * torch.tensor(self._card.preprocessing.std))
         self._narrow = self._device.type != "cpu"
-        encoder = FrameEncoder(self._card.architecture)
-        load_part(encoder, checkpoint, "encoder")
+        encoder = FrameEncoder(self._architecture)
+        load_part(encoder, checkpoint, part)
         encoder.eval()
         self._encoder: Callable[[Tensor], tuple[Tensor, ...]]
         size = self._card.preprocessing.crop_size
@@ -175,7 +185,7 @@ class Embedder:
     def _forward(self, batch: Tensor, seeds: Seeds, narrow: bool) -> tuple[Tensor, Tensor]:
         if self._device.type == "cpu" and self._views == 1:
             vectors, logits = self._encoder(batch)
-            odds = manipulated_logit(logits, self._card.architecture)
+            odds = manipulated_logit(logits, self._architecture)
         else:
             vectors, odds = self._over_views(batch, seeds, narrow)
         widest = torch.finfo(torch.float16).max
@@ -191,7 +201,7 @@ class Embedder:
             with torch.autocast(self._device.type, torch.float16, enabled=narrow):
                 features, logits = self._encoder(looked)
             vectors += features.float() / self._views
-            odds += manipulated_logit(logits.float(), self._card.architecture) / self._views
+            odds += manipulated_logit(logits.float(), self._architecture) / self._views
         return vectors, odds
 
 

@@ -7,17 +7,23 @@ crop's log-odds, but for the head's bias, so that maps of several crops share on
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dfd_batch.checkpoint import Checkpoint
+from dfd_batch.checkpoint import Architecture, Checkpoint
 from dfd_batch.features.cnn import FrameEncoder, load_part, manipulated_logit, normalise
+from dfd_batch.features.synthesis import PART, network_of
+
+Maps = NDArray[np.float32]
 
 
 class HeatMapper:
-    """A checkpoint's frame encoder with gradients; the temporal head has no part in its maps.
+    """A checkpoint's networks of frames with gradients; the temporal head has no part in its maps.
 
     Args:
         checkpoint: The detector.
@@ -25,37 +31,57 @@ class HeatMapper:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        self._card = checkpoint.card
+        self._checkpoint = checkpoint
         self._device = torch.device(device)
-        encoder = FrameEncoder(self._card.architecture)
-        load_part(encoder, checkpoint, "encoder")
-        self._encoder = encoder.eval().requires_grad_(False).to(self._device)
+        architecture = checkpoint.card.architecture
+        self._networks = [self._network("encoder", architecture)]
+        if architecture.synthesis:
+            self._networks.append(self._network(PART, network_of(architecture)))
 
-    def signed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _network(self, part: str, architecture: Architecture) -> _Network:
+        encoder = FrameEncoder(architecture)
+        load_part(encoder, self._checkpoint, part)
+        return _Network(encoder.eval().requires_grad_(False).to(self._device), architecture)
+
+    def signed(self, crops: NDArray[np.uint8], still: bool = False) -> Maps:
         """Return what each cell of the feature map adds to a crop's log-odds, (N, h, w).
 
         Args:
             crops: (N, S, S, 3) RGB, N >= 1, S the checkpoint's crop size.
+            still: Whether they are of stills: of two networks the surer one's cells are shown.
         """
-        x = normalise(torch.tensor(crops).to(self._device), self._card.preprocessing)
-        with torch.enable_grad():
-            features = self._encoder.feature_map(x).requires_grad_()
-            logits = self._encoder.head(features.mean(dim=(2, 3)))
-            odds = manipulated_logit(logits, self._card.architecture)
-            (gradient,) = torch.autograd.grad(odds.sum(), features)
-        cells = gradient.mean(dim=(2, 3), keepdim=True) * features
-        return np.asarray(cells.detach().sum(dim=1).float().cpu().numpy(), np.float32)
+        x = normalise(torch.tensor(crops).to(self._device), self._checkpoint.card.preprocessing)
+        seen = [network(x) for network in (self._networks if still else self._networks[:1])]
+        surest = np.argmax([odds for _, odds in seen], axis=0)
+        return np.stack([seen[k][0][i] for i, k in enumerate(surest)])
 
-    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, crops: NDArray[np.uint8], still: bool = False) -> Maps:
         """Return heat maps (N, S, S): log-odds for manipulation per cell, at least 0.
 
         Args:
             crops: (N, S, S, 3) RGB, S the checkpoint's crop size.
+            still: Whether they are of stills.
         """
         size = crops.shape[1]
         if not len(crops):
             return np.zeros((0, size, size), np.float32)
         maps = [cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC)
-                for cells in self.signed(crops)]  # fmt: skip
-        heat: NDArray[np.float32] = np.maximum(np.stack(maps), 0).astype(np.float32, copy=False)
+                for cells in self.signed(crops, still)]  # fmt: skip
+        heat: Maps = np.maximum(np.stack(maps), 0).astype(np.float32, copy=False)
         return heat
+
+
+@dataclass(frozen=True)
+class _Network:
+    encoder: FrameEncoder
+    architecture: Architecture
+
+    def __call__(self, x: Tensor) -> tuple[Maps, Maps]:
+        """Return the cells (N, h, w) and the log-odds (N,) of normalised crops (N, 3, S, S)."""
+        with torch.enable_grad():
+            features = self.encoder.feature_map(x).requires_grad_()
+            logits = self.encoder.head(features.mean(dim=(2, 3)))
+            odds = manipulated_logit(logits, self.architecture)
+            (gradient,) = torch.autograd.grad(odds.sum(), features)
+        cells = (gradient.mean(dim=(2, 3), keepdim=True) * features).detach().sum(dim=1)
+        return cells.float().cpu().numpy(), odds.detach().float().cpu().numpy()

@@ -183,7 +183,7 @@ class Looker:
         else:
             likely = [-1.0 if p is None else p for p in found.probabilities]
             at = np.argsort(-np.array(likely), kind="stable")[:MAX_MOMENTS].tolist()
-        heats = self._heat(found.crops[at])
+        heats = self._heat(found.crops[at], still=not timeline)
         strongest = max(float(heats.max(initial=0.0)), 1e-6)
         moments = []
         for i, heat in zip(at, heats, strict=True):

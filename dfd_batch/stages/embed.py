@@ -33,19 +33,24 @@ class Embed:
         from dfd_batch.features.flow import MotionMaps
         from dfd_batch.features.memory import out_of_memory
         from dfd_batch.features.motion import MotionEmbedder
+        from dfd_batch.features.synthesis import PART, either
 
         self._told = StageWatch(context.run_id)
-        self._out_of_memory = out_of_memory
+        self._out_of_memory, self._either = out_of_memory, either
         device = pick_device(context.settings)
         if device == "cpu":
             torch.set_num_threads(1)
         checkpoint = context.detector()
         self._size = checkpoint.card.preprocessing.crop_size
         micro_batch = context.settings.pools.embed_micro_batch_frames or MICRO_BATCH[device]
-        self._embedder = Embedder(checkpoint, device, micro_batch, context.settings.features.views)
+        views, architecture = context.settings.features.views, checkpoint.card.architecture
+        self._embedder = Embedder(checkpoint, device, micro_batch, views)
         self._motion = (
-            MotionEmbedder(checkpoint, device, micro_batch)
-            if checkpoint.card.architecture.motion
+            MotionEmbedder(checkpoint, device, micro_batch) if architecture.motion else None
+        )
+        self._synthesis = (
+            Embedder(checkpoint, device, micro_batch, views, PART)
+            if architecture.synthesis
             else None
         )
         self._maps = MotionMaps()
@@ -64,6 +69,11 @@ class Embed:
         spent = False
         try:
             vectors, logits = self._embedder(joined, counts)
+            if self._synthesis is not None:
+                still = np.array([kind == "image" for kind in batch.column("media").to_pylist()])
+                these = np.repeat(still, counts)
+                _, made_whole = self._synthesis(joined[these], counts[still])
+                logits[these] = self._either(logits[these], made_whole)
             if self._motion is not None:
                 keys = _runs(batch, counts)
                 moved = self._motion(self._motion_maps(batch, joined, keys), keys)

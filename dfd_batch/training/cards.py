@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from dfd_batch import __version__, checkpoint
-from dfd_batch.checkpoint import DataSource, Metric, ModelCard, Pooling, Training
+from dfd_batch.checkpoint import Architecture, DataSource, Metric, ModelCard, Pooling, Training
 from dfd_batch.training import initial, record
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.selection import used_rows
@@ -29,16 +29,17 @@ def command(config: TrainConfig) -> str:
     return config.command or f"dfd train --work WORK --out OUT --seed {config.seed}"
 
 
-def description(config: TrainConfig, temporal: str) -> str:
+def description(config: TrainConfig, architecture: Architecture) -> str:
     """Return the card's description: the user's, or what the architecture says.
 
     Args:
         config: Settings.
-        temporal: The head that the checkpoint has: lstm, gru or none.
+        architecture: What the checkpoint has.
     """
-    size = config.preprocessing.crop_size
+    size, temporal = config.preprocessing.crop_size, architecture.temporal
     head = "" if temporal == "none" else f" with a {temporal.upper()} over time"
-    return config.description or f"{config.architecture.encoder} on {size} px face crops{head}."
+    stills = " and a second look at stills" if architecture.synthesis else ""
+    return config.description or f"{architecture.encoder} on {size} px face crops{head}{stills}."
 
 
 def export(
@@ -54,12 +55,14 @@ def export(
     """
     weights = {f"encoder.{k}": v.cpu().numpy() for k, v in encoder.state_dict().items()}
     calibration = checkpoint.Calibration(**entry.get("calibration", {}))
+    bare = {"temporal": "none", "motion": 0, "synthesis": False}
+    architecture = config.architecture.model_copy(update=bare)
     card = ModelCard(
         name=config.name or config.out.resolve().name,
         version=__version__,
-        description=description(config, "none"),
+        description=description(config, architecture),
         provisional=config.provisional,
-        architecture=config.architecture.model_copy(update={"temporal": "none", "motion": 0}),
+        architecture=architecture,
         preprocessing=config.preprocessing,
         image_calibration=calibration,
         video_calibration=calibration,

@@ -80,6 +80,7 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
             pairs, alone = pairs_of(pool, used[name])
             self._pairs += [(name, genuine, fake) for genuine, fake in pairs]
             self._generated_rows += [(name, row) for row in alone]
+        self._beside = BESIDE_GENERATED
         drawn = {
             name: redraw.read(config.work, name, pool, config.media_mark)
             for name, pool in self._pools.items()
@@ -157,7 +158,7 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         return np.array(self._pools[name].patches[i] if drawn is None else drawn[i])
 
     def _generated(self, rng: Generator) -> Twins:
-        name, i = self._draw_genuine(BESIDE_GENERATED, rng)
+        name, i = self._draw_genuine(self._beside, rng)
         pool = self._pools[name]
         its_pool, j = self._generated_rows[int(rng.integers(len(self._generated_rows)))]
         made = self._pools[its_pool]

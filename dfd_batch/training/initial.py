@@ -13,6 +13,7 @@ from torch import Tensor
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Checkpoint, DataSource
 from dfd_batch.features.cnn import FrameEncoder, load_imagenet, load_part
+from dfd_batch.features.synthesis import network_of
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training.config import TrainConfig
 
@@ -116,6 +117,21 @@ def build(config: TrainConfig) -> FrameEncoder:
     elif isinstance(given, Path):
         _load_file(encoder, name, given)
     return encoder
+
+
+def general(config: TrainConfig) -> FrameEncoder:
+    """Return the encoder as it was before any training on faces, for the second look at stills.
+
+    Raises:
+        UsageError: The settings name no such weights, or they cannot be had or do not fit.
+    """
+    given = source(config)
+    if given == "none" or given is None or parent(config) is not None:
+        raise UsageError(
+            "The second look at stills stands on weights that know pictures in general: give "
+            "--init a safetensors file of ImageNet weights or timm, or --data a folder with them."
+        )
+    return build(config.model_copy(update={"architecture": network_of(config.architecture)}))
 
 
 def _download(name: str) -> dict[str, Tensor]:

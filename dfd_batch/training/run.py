@@ -23,6 +23,7 @@ from dfd_batch.training.fit import EncoderRun, Listener
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
 from dfd_batch.training.selection import used_rows
+from dfd_batch.training.synthesis import add_synthesis
 from dfd_batch.training.temporal import add_temporal
 
 PROBED_STEPS = 2
@@ -105,6 +106,26 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
         config = mixed(config)
         record.open_run(config, record.hardware(config, device_of(config)), "temporal")
         add_temporal(config, directory, config.out)
+    return config.out
+
+
+def train_synthesis(config: TrainConfig, detector: str) -> Path:
+    """Give a checkpoint a second network for stills and return the new directory.
+
+    Args:
+        config: As for `train`; the encoder's kind, crops and normalisation are the checkpoint's.
+        detector: Directory or shipped name; a second network that it has is replaced.
+
+    Raises:
+        UsageError: Settings, data, weights or checkpoint cannot be used.
+    """
+    base = checkpoint.load(detector)
+    with _terminable():
+        config.work.mkdir(parents=True, exist_ok=True)
+        if config.data is not None:
+            prepare(config.data, config.work, config.preprocessing.margin)
+        record.open_run(config, record.hardware(config, device_of(config)), "synthesis")
+        add_synthesis(config, base, config.out)
     return config.out
 
 

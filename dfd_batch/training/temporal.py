@@ -6,30 +6,24 @@ depend on it and is trained once in a work directory; the rest takes minutes.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Metric, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, load_part
-from dfd_batch.features.motion import MotionEncoder
+from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
-from dfd_batch.outcomes import UsageError
-from dfd_batch.training import cards, clip_features, evaluate, looks
-from dfd_batch.training import held_out as held_out_faces
+from dfd_batch.training import cards, clip_features, evaluate, image_scores
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
-from dfd_batch.training.motion import fit_motion
-from dfd_batch.training.pools import evaluation_crops, work_pool
+from dfd_batch.training.motion import digest, encoder_of, fit_motion
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 
@@ -59,9 +53,13 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     mark = f"{base.card.weights_sha256[:12]}-{clips_mark(config)}"
     motion = None
     if architecture.motion:
-        learned = motion_of(config) if config.motion_from else fit_motion(config)
+        learned = (
+            encoder_of(config.motion_from, architecture.motion)
+            if config.motion_from
+            else fit_motion(config)
+        )
         motion = learned.half().float().to(device)  # as a checkpoint keeps it
-        mark += "-" + _digest(motion)
+        mark += "-" + digest(motion)
     n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
     train, held_out, untouched = (
         clip_features.features(
@@ -79,7 +77,8 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     metrics += judge_head(head, untouched, command, UNTOUCHED)
     for metric in metrics:
         print(f"{metric.name} [{metric.data}]: {metric.value:.4f}", flush=True)
-    card = _card(base.card, config, encoder, head, held_out, metrics)
+    faces = image_scores.of_faces(base, config)
+    card = _card(base.card, config, faces, head, held_out, metrics)
     hours = base.card.training.hours + (time.monotonic() - started) / 3600
     training = card.training.model_copy(
         update={
@@ -88,30 +87,11 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
             "data": cards.with_sources(card.training.data, config),
         }
     )
-    weights = dict(base.weights)
-    weights = {k: v for k, v in weights.items() if k.startswith("encoder.")}
+    weights = {k: v for k, v in base.weights.items() if k.startswith(("encoder.", f"{PART}."))}
     for name, part in (("temporal", head), ("motion", motion)):
         if part is not None:
             weights |= {f"{name}.{k}": v.cpu().numpy() for k, v in part.state_dict().items()}
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
-
-
-def motion_of(config: TrainConfig) -> MotionEncoder:
-    """Return the motion encoder of the checkpoint that the settings name.
-
-    Raises:
-        UsageError: It has none, or one of another width.
-    """
-    source = checkpoint.load(config.motion_from)
-    width = source.card.architecture.motion
-    if width != config.architecture.motion:
-        raise UsageError(
-            f"motion_from: {config.motion_from} has {width} motion features, wanted are "
-            f"{config.architecture.motion}; name another checkpoint or set architecture.motion."
-        )
-    encoder = MotionEncoder(width)
-    load_part(encoder, source, "motion")
-    return encoder.eval()
 
 
 def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
@@ -126,24 +106,16 @@ def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
     )
 
 
-def _digest(network: nn.Module) -> str:
-    """Return a name of a network's weights."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
 def _card(
     card: ModelCard,
     config: TrainConfig,
-    encoder: FrameEncoder,
+    of_faces: tuple[image_scores.Labels, image_scores.Odds],
     head: TemporalHead,
     held_out: ClipFeatures,
     metrics: tuple[Metric, ...],
 ) -> ModelCard:
     """Return the card with calibrations and thresholds measured on media not trained on."""
-    labels, faces = _faces(encoder, config)
+    labels, faces = of_faces
     image = evaluate.platt(labels, faces) if len(labels) else card.image_calibration
     odds = pooled_logits(head, held_out, cards.POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
@@ -157,7 +129,7 @@ def _card(
     return card.model_copy(
         update={
             "architecture": config.architecture,
-            "description": cards.description(config, config.architecture.temporal),
+            "description": cards.description(config, config.architecture),
             "image_calibration": image,
             "video_calibration": video,
             "pooling": cards.POOLING,
@@ -165,17 +137,3 @@ def _card(
             "metrics": kept + metrics,
         }
     )
-
-
-def _faces(
-    encoder: FrameEncoder, config: TrainConfig
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels and log-odds of faces not trained on; none when nothing was kept out."""
-    if (config.work / "pools" / "dfdc_dev" / "index.parquet").is_file():
-        pool = work_pool(config.work, "dfdc_dev")
-        crops = evaluation_crops(pool, config.preprocessing.crop_size, np.arange(len(pool)))
-        return pool.labels.astype(np.int64), looks.logits(encoder, crops, config)
-    media = held_out_faces.faces(config)
-    if media is None:
-        return np.zeros(0, np.int64), np.zeros(0)
-    return media.labels, looks.logits(encoder, media.crops, config)

@@ -1,0 +1,186 @@
+"""The second look at stills: a linear head on general features, fitted to generated faces.
+
+See `features.synthesis`. The backbone stays as it was before any training on faces, so that the
+head has nothing to learn but a direction, and a heavy ridge keeps that to what most generated faces
+share. It takes minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
+from dfd_batch.features.cnn import FrameEncoder, normalise
+from dfd_batch.features.synthesis import PART
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import cards, evaluate, image_scores, initial
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.datasets import PairBatches
+from dfd_batch.training.devices import device_of, n_loaders, start_loader
+from dfd_batch.training.pools import is_held_out
+from dfd_batch.training.progress import told
+
+RIDGE = 1.0
+"""Weight of the squared norm beside the mean loss, of features of unit variance."""
+PRIOR = 0.12
+"""Share of stills that are generated as a whole, to which the odds are corrected: the training
+shows as many of them as of genuine ones."""
+BESIDE = {"portraits": 0.45, "clips": 0.15, "dfdc": 0.4}
+"""Where the genuine faces beside generated ones come from: of films as well, or whatever is not a
+studio portrait would count as genuine."""
+ASIDE = 8
+"""One pair in so many is of groups that the head is not fitted to, for its calibration."""
+DATA = "generated and genuine faces of groups that the second look was not fitted to"
+
+
+class GeneratedPairs(PairBatches):
+    """Batches of generated faces beside genuine ones, both degraded alike.
+
+    Args:
+        config: Pools and seed.
+        n_pairs: At least so many.
+        aside: Of the groups that are kept for calibration, or of all others.
+
+    Raises:
+        UsageError: The pools lack either.
+    """
+
+    def __init__(self, config: TrainConfig, n_pairs: int, aside: bool) -> None:
+        alike = {"labelled_share": 0.0, "generated_share": 1.0}
+        super().__init__(config.model_copy(update=alike), -(-n_pairs // config.batch_pairs))
+        self._beside = BESIDE
+
+        def ours(name: str, row: int) -> bool:
+            return is_held_out(f"choose {self._pools[name].groups[row]}") == aside
+
+        self._genuine = {
+            name: np.array([row for row in rows if ours(name, row)], np.int64)
+            for name, rows in self._genuine.items()
+        }
+        self._generated_rows = [face for face in self._generated_rows if ours(*face)]
+        if not self._generated_rows or not any(len(rows) for rows in self._genuine.values()):
+            raise UsageError(
+                f"{config.work / 'pools'} holds too few wholly generated faces (fakes without a "
+                "genuine face in their group) or genuine ones for a second look at stills."
+            )
+
+
+def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard:
+    """Write a checkpoint with a second network for stills and return its card.
+
+    All else stays, but for the calibration of images, which now are judged by both networks.
+
+    Args:
+        config: Pools, seed and the weights that know pictures in general.
+        base: A detector; a former second network is replaced.
+        out: Directory of the new checkpoint.
+
+    Raises:
+        UsageError: No such weights, or no generated faces to learn from.
+    """
+    started = time.monotonic()
+    torch.set_num_threads(config.threads)
+    config = config.model_copy(
+        update={
+            "architecture": base.card.architecture.model_copy(update={PART: True}),
+            "preprocessing": base.card.preprocessing,
+        }
+    )
+    network = initial.general(config).eval().to(device_of(config))
+    n_aside = max(config.batch_pairs, config.synthesis_pairs // ASIDE)
+    learned, aside = (
+        _features(network, config, GeneratedPairs(config, n, kept))
+        for n, kept in ((config.synthesis_pairs, False), (n_aside, True))
+    )
+    auc = fit(network.head, learned, aside)
+    print(f"second look at stills: AUC {auc:.4f} on pairs kept aside", flush=True)
+    parts = {k: v for k, v in base.weights.items() if not k.startswith(f"{PART}.")}
+    parts |= {f"{PART}.{k}": v.cpu().numpy() for k, v in network.state_dict().items()}
+    metric = Metric(
+        name="AUC, second look alone",
+        data=DATA,
+        value=auc,
+        n=len(aside[1]),
+        command=cards.command(config),
+    )
+    card = base.card.model_copy(
+        update={
+            "architecture": config.architecture,
+            "description": cards.description(config, config.architecture),
+            "metrics": (*(m for m in base.card.metrics if m.name != metric.name), metric),
+            "training": base.card.training.model_copy(
+                update={
+                    "command": f"{base.card.training.command}; {cards.command(config)}",
+                    "hours": base.card.training.hours + (time.monotonic() - started) / 3600,
+                    "data": cards.with_sources(base.card.training.data, config),
+                }
+            ),
+        }
+    )
+    saved = checkpoint.save(out, card, parts)
+    labels, odds = image_scores.of_faces(saved, config)
+    if not len(labels):
+        return saved.card
+    image = evaluate.platt(labels, odds)
+    return checkpoint.save(out, card.model_copy(update={"image_calibration": image}), parts).card
+
+
+def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Tensor]) -> float:
+    """Set a linear layer to the log-odds of synthesis and return its AUC on what it did not see.
+
+    Args:
+        head: (1, D); set to a ridge regression whose odds are calibrated (Platt) and corrected to
+            `PRIOR`.
+        learned: Features (N, D) and labels (N,).
+        aside: As many of each class, for calibration and the figure.
+    """
+    x, labels = learned
+    middle, spread = x.mean(0), x.std(0) + 1e-4
+    normal = (x - middle) / spread
+    weight = torch.zeros(x.shape[1], requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    search = torch.optim.LBFGS([weight, bias], max_iter=300)
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        odds = normal @ weight + bias
+        total = F.binary_cross_entropy_with_logits(odds, labels) + RIDGE * weight.square().sum()
+        torch.autograd.backward(total)
+        return total
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    direction = (weight / spread).detach()
+    offset = float(bias.detach() - middle @ direction)
+    odds = (aside[0] @ direction + offset).numpy()
+    truth = aside[1].numpy()
+    scale = evaluate.platt(truth, odds)
+    prior = math.log(PRIOR / (1 - PRIOR))
+    with torch.no_grad():
+        head.weight.copy_(scale.slope * direction)
+        head.bias.fill_(scale.slope * offset + scale.intercept + prior)
+    return evaluate.auc(truth, odds)
+
+
+@torch.no_grad()
+def _features(
+    network: FrameEncoder, config: TrainConfig, pairs: GeneratedPairs
+) -> tuple[Tensor, Tensor]:
+    """Return features (N, D) and labels (N,) of all batches' crops, on the CPU."""
+    device = device_of(config)
+    loaders = n_loaders(config, device)
+    batches = DataLoader(pairs, batch_size=None, num_workers=loaders, worker_init_fn=start_loader)
+    found, labels = [], []
+    for crops, truth in told(batches, "batches for the second look", len(pairs)):
+        features, _ = network(normalise(crops.to(device), config.preprocessing))
+        found.append(features.cpu())
+        labels.append(truth)
+    return torch.cat(found), torch.cat(labels)
