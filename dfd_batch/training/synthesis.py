@@ -37,6 +37,8 @@ shows as many of them as of genuine ones."""
 BESIDE = {"portraits": 0.45, "clips": 0.15, "dfdc": 0.4}
 """Where the genuine faces beside generated ones come from: of films as well, or whatever is not a
 studio portrait would count as genuine."""
+DEAD = 0.01
+"""Spread, of the features' mean one, that is added to all: what never changes shall not count."""
 ASIDE = 8
 """One pair in so many is of groups that the head is not fitted to, for its calibration."""
 DATA = "generated and genuine faces of groups that the second look was not fitted to"
@@ -142,9 +144,13 @@ def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Te
             `PRIOR`.
         learned: Features (N, D) and labels (N,).
         aside: As many of each class, for calibration and the figure.
+
+    Raises:
+        UsageError: The features tell nothing.
     """
     x, labels = learned
-    middle, spread = x.mean(0), x.std(0) + 1e-4
+    middle, spread = x.mean(0), x.std(0)
+    spread = spread + DEAD * spread.mean()
     normal = (x - middle) / spread
     weight = torch.zeros(x.shape[1], requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
@@ -164,6 +170,11 @@ def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Te
     truth = aside[1].numpy()
     scale = evaluate.platt(truth, odds)
     prior = math.log(PRIOR / (1 - PRIOR))
+    if scale.slope * float(direction.abs().max()) > torch.finfo(torch.float16).max:
+        raise UsageError(
+            "The features of these initial weights hardly differ between faces: give --init the "
+            "weights of a network that was trained on pictures."
+        )
     with torch.no_grad():
         head.weight.copy_(scale.slope * direction)
         head.bias.fill_(scale.slope * offset + scale.intercept + prior)

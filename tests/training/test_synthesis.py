@@ -1,0 +1,137 @@
+"""Fitting the second look at stills, and what later trainings do with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from dfd_batch import checkpoint
+from dfd_batch.checkpoint import Architecture
+from dfd_batch.features.cnn import FrameEncoder
+from dfd_batch.outcomes import UsageError
+from dfd_batch.training import evaluate, synthesis
+from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.pools import is_held_out
+from tests.training.test_run import arguments, dfd
+
+
+@pytest.fixture
+def general(tmp_path: Path) -> Path:
+    """Weights of a backbone that knows pictures in general, as a user has them."""
+    torch.manual_seed(4)
+    path = tmp_path / "general.safetensors"
+    backbone = FrameEncoder(Architecture(encoder="mobilenetv2_035")).backbone
+    with torch.no_grad():
+        for _ in range(60):  # random layers, but norms as training leaves them
+            backbone.train()(torch.randn(8, 3, 48, 48))
+    safetensors.torch.save_file(backbone.state_dict(), path)
+    return path
+
+
+def test_a_head_is_calibrated_to_how_rare_generated_stills_are() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.tile([0, 1], 600)
+    x = rng.normal(size=(1200, 12)) * np.linspace(0.2, 3, 12) + 5
+    x[:, 3] += truth * 1.2
+    features, labels = torch.tensor(x, dtype=torch.float32), torch.tensor(truth).float()
+    head = nn.Linear(12, 1)
+    aside = features[800:], labels[800:]
+    auc = synthesis.fit(head, (features[:800], labels[:800]), aside)
+    odds = head(aside[0])[:, 0].detach().numpy()
+    assert auc == pytest.approx(evaluate.auc(aside[1].numpy(), odds))
+    assert auc > 0.8
+    # Where generated ones are as rare as the prior says, chances come true.
+    chance = 1 / (1 + np.exp(-odds))
+    rare = np.where(aside[1] == 1, synthesis.PRIOR, 1 - synthesis.PRIOR)
+    assert (rare * chance).sum() / rare.sum() == pytest.approx(synthesis.PRIOR, abs=0.02)
+
+
+def test_pairs_kept_aside_share_no_face_with_the_others(work: Path) -> None:
+    config = TrainConfig(work=work, out=work / "o", batch_pairs=4, without=("redrawn",))
+    learned, aside = (synthesis.GeneratedPairs(config, 9, kept) for kept in (False, True))
+    assert len(learned) == 3
+    for pairs, kept in ((learned, False), (aside, True)):
+        crops, labels = pairs[0]
+        assert labels.tolist() == [0, 1] * 4
+        assert crops.shape[0] == 8
+        groups = {pairs._pools[name].groups[row] for name, row in pairs._generated_rows}
+        groups |= {pairs._pools[n].groups[i] for n, rows in pairs._genuine.items() for i in rows}
+        assert groups
+        assert all(is_held_out(f"choose {group}") == kept for group in groups)
+
+
+def test_a_detector_is_given_a_second_look_and_keeps_all_else(work: Path, general: Path) -> None:
+    assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
+    mine, twice, full = (str(work / name) for name in ("mine", "twice", "full"))
+    toml = work / "train.toml"
+    toml.write_text("synthesis_pairs = 64\n" + toml.read_text())
+    settings = ("--work", str(work), "--config", str(toml), "--batch", "4")
+    code, output = dfd(
+        "train", *settings, "--out", twice, "--synthesis-only", mine, "--init", str(general)
+    )
+    assert code == 0, output
+    before, after = checkpoint.load(mine), checkpoint.load(twice)
+    assert all(np.array_equal(after.weights[name], w) for name, w in before.weights.items())
+    assert after.card.architecture.synthesis
+    assert "second look at stills" in after.card.description
+    assert after.card.thresholds == before.card.thresholds
+    assert after.card.image_calibration != before.card.image_calibration
+    assert after.card.training.command.startswith(before.card.training.command + "; dfd")
+    kept = safetensors.torch.load_file(general)
+    for name, array in after.part("synthesis").items():
+        if name.startswith("backbone.") and array.dtype.kind == "f":
+            ours = kept[name.removeprefix("backbone.")].half().float().numpy()
+            np.testing.assert_array_equal(array, ours)
+    (figure,) = (m for m in after.card.metrics if m.name == "AUC, second look alone")
+    assert 0 <= figure.value <= 1
+    assert len(json.loads((work / "synthesis.json").read_text())["starts"]) == 1
+
+    code, output = dfd("train", *settings, "--out", full, "--temporal-only", twice)
+    assert code == 0, output
+    last = checkpoint.load(full)
+    assert last.card.architecture.synthesis
+    assert last.card.architecture.temporal == "lstm"
+    assert all(
+        np.array_equal(last.weights[name], w)
+        for name, w in after.weights.items()
+        if name.startswith("synthesis.")
+    )
+
+
+@pytest.mark.parametrize("init", [("--init", "none"), ("--init", "open"), ()])
+def test_it_wants_weights_that_know_pictures_in_general(work: Path, init: tuple[str, ...]) -> None:
+    given = ("train", "--work", str(work), "--out", str(work / "o"), "--synthesis-only", "open")
+    code, output = dfd(*given, *init)
+    assert code == 2
+    assert "weights that know pictures in general" in output
+
+
+def test_both_parts_alone_are_trained_one_after_the_other(work: Path) -> None:
+    given = ("train", "--work", str(work), "--out", str(work / "o"))
+    code, output = dfd(*given, "--synthesis-only", "open", "--temporal-only", "open")
+    assert code == 2
+    assert "one after the other" in output
+    code, output = dfd(*given, "--synthesis-only", "open", "--workers", "2")
+    assert code == 2
+    assert "--synthesis-only trains here and now" in output
+
+
+def test_pools_without_generated_faces_are_refused(tmp_path: Path, toy_pools: Path) -> None:
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "portraits").symlink_to(toy_pools / "portraits")
+    config = TrainConfig(work=tmp_path, out=tmp_path / "o")
+    with pytest.raises(UsageError, match="too few wholly generated faces"):
+        synthesis.GeneratedPairs(config, 8, False)
+
+
+def test_weights_that_see_no_difference_are_refused() -> None:
+    nothing = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) * 1e-9
+    labels = torch.tensor([0.0, 1.0] * 32)
+    with pytest.raises(UsageError, match="hardly differ between faces"):
+        synthesis.fit(nn.Linear(4, 1), (nothing, labels), (nothing, labels))
