@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,10 @@ DEAD = 0.01
 """Spread, of the features' mean one, that is added to all: what never changes shall not count."""
 ASIDE = 8
 """One pair in so many is of groups that the head is not fitted to, for its calibration."""
-DATA = "generated and genuine faces of groups that the second look was not fitted to"
+ASIDE_DATA = "generated and genuine faces of groups that the second look was not fitted to"
+STILLS_DATA = (
+    "faces that training left out (DFDC development pairs where there are some), as stills"
+)
 
 
 class GeneratedPairs(PairBatches):
@@ -107,18 +111,10 @@ def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard
     print(f"second look at stills: AUC {auc:.4f} on pairs kept aside", flush=True)
     parts = {k: v for k, v in base.weights.items() if not k.startswith(f"{PART}.")}
     parts |= {f"{PART}.{k}": v.cpu().numpy() for k, v in network.state_dict().items()}
-    metric = Metric(
-        name="AUC, second look alone",
-        data=DATA,
-        value=auc,
-        n=len(aside[1]),
-        command=cards.command(config),
-    )
     card = base.card.model_copy(
         update={
             "architecture": config.architecture,
             "description": cards.description(config, config.architecture),
-            "metrics": (*(m for m in base.card.metrics if m.name != metric.name), metric),
             "training": base.card.training.model_copy(
                 update={
                     "command": f"{base.card.training.command}; {cards.command(config)}",
@@ -128,12 +124,31 @@ def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard
             ),
         }
     )
-    saved = checkpoint.save(out, card, parts)
-    labels, odds = image_scores.of_faces(saved, config)
-    if not len(labels):
-        return saved.card
-    image = evaluate.platt(labels, odds)
-    return checkpoint.save(out, card.model_copy(update={"image_calibration": image}), parts).card
+    scores = image_scores.of_faces(checkpoint.save(out, card, parts), config)
+    found = _metrics(auc, len(aside[1]), scores, cards.command(config))
+    names = {metric.name for metric in found}
+    told: dict[str, Any] = {"metrics": (*(m for m in card.metrics if m.name not in names), *found)}
+    if len(scores):
+        told["image_calibration"] = evaluate.platt(scores.labels, scores.odds)
+    return checkpoint.save(out, card.model_copy(update=told), parts).card
+
+
+def _metrics(
+    auc: float, n_aside: int, scores: image_scores.Scores, command: str
+) -> tuple[Metric, ...]:
+    """Return the second look's own figure, and those of both looks on faces not trained on."""
+    alone = Metric(name="AUC, second look alone", data=ASIDE_DATA, value=auc, n=n_aside,
+                   command=command)  # fmt: skip
+    if not len(scores):
+        return (alone,)
+    both = evaluate.auc_figure(scores.labels, scores.odds, scores.groups)
+    order = evaluate.pair_order(scores.labels, scores.odds, scores.groups)
+    told: dict[str, Any] = {"data": STILLS_DATA, "command": command}
+    found = [alone, Metric(name="AUC, both looks", **told, **both.as_dict())]
+    if not math.isnan(order):
+        n_pairs = len(scores) // 2
+        found.append(Metric(name="pair order, both looks", value=order, n=n_pairs, **told))
+    return tuple(found)
 
 
 def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Tensor]) -> float:

@@ -109,19 +109,18 @@ def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
 def _card(
     card: ModelCard,
     config: TrainConfig,
-    of_faces: tuple[image_scores.Labels, image_scores.Odds],
+    faces: image_scores.Scores,
     head: TemporalHead,
     held_out: ClipFeatures,
     metrics: tuple[Metric, ...],
 ) -> ModelCard:
     """Return the card with calibrations and thresholds measured on media not trained on."""
-    labels, faces = of_faces
-    image = evaluate.platt(labels, faces) if len(labels) else card.image_calibration
+    image = evaluate.platt(faces.labels, faces.odds) if len(faces) else card.image_calibration
     odds = pooled_logits(head, held_out, cards.POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
     genuine = np.concatenate(
         [
-            evaluate.probability(faces[labels == 0], image),
+            evaluate.probability(faces.odds[faces.labels == 0], image),
             evaluate.probability(odds[held_out.clip_labels == 0], video),
         ]
     )
