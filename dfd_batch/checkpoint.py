@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Architecture(_Part):
-    """Frame encoder and temporal head."""
+    """Frame encoder, temporal head and what either has beside it."""
 
     encoder: str = "mobilenetv2_100"
     """A timm model name."""
@@ -238,13 +238,18 @@ def _check_size(path: Path, most_bytes: int) -> None:
         raise UsageError(f"{path} is larger than {most_bytes} bytes; refused.")
 
 
-def save(directory: Path, card: ModelCard, weights: dict[str, NDArray[Any]]) -> Checkpoint:
-    """Write a checkpoint and return it with its checksum; float weights are kept as float16."""
-    directory.mkdir(parents=True, exist_ok=True)
-    stored = {
+def narrow(weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return weights as a checkpoint keeps them: floats as float16."""
+    return {
         name: np.ascontiguousarray(array.astype(np.float16) if array.dtype.kind == "f" else array)
         for name, array in weights.items()
     }
+
+
+def save(directory: Path, card: ModelCard, weights: dict[str, NDArray[Any]]) -> Checkpoint:
+    """Write a checkpoint and return it with its checksum; float weights are kept as float16."""
+    directory.mkdir(parents=True, exist_ok=True)
+    stored = narrow(weights)
     blob = safetensors.numpy.save(stored)
     card = card.model_copy(update={"weights_sha256": hashlib.sha256(blob).hexdigest()})
     (directory / "model.safetensors").write_bytes(blob)

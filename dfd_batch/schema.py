@@ -95,7 +95,8 @@ EMBEDDED = pa.schema(
         ("embed_ms", pa.float32()),  # of the networks and of the maps that they read
     ]
 )
-"""After `stages.Embed`: the crops' features and the encoder's own log-odds in their place."""
+"""After `stages.Embed`: the crops' features and log-odds in their place: the encoder's own ones, of
+stills those of both networks."""
 
 BOX = pa.struct([(side, pa.float32()) for side in ("x0", "y0", "x1", "y1")])
 

@@ -25,6 +25,8 @@ from dfd_batch.features.views import Seeds, object_seeds, view
 from dfd_batch.inference import CpuNetwork
 from dfd_batch.outcomes import UsageError
 
+Part = Literal["encoder", "synthesis"]
+
 
 class FrameEncoder(nn.Module):
     """A timm backbone with global average pooling and a linear head.
@@ -48,6 +50,7 @@ class FrameEncoder(nn.Module):
         self.backbone = backbone
         self.feature_dim: int = backbone.num_features
         self.dropout = nn.Dropout(dropout)
+        self.architecture = architecture
         n_logits = 1 if architecture.output == "sigmoid" else len(architecture.classes)
         self.head = nn.Linear(self.feature_dim, n_logits)
 
@@ -77,8 +80,24 @@ def normalise(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
     return (crops.permute(0, 3, 1, 2).float() - mean) / std
 
 
+def network(checkpoint: Checkpoint, part: Part = "encoder") -> FrameEncoder:
+    """Return one of a checkpoint's networks of single crops, ready to answer.
+
+    Args:
+        checkpoint: The detector.
+        part: Its frame encoder, or the second network that stills have.
+
+    Raises:
+        UsageError: The weights do not fit the card's architecture.
+    """
+    architecture = checkpoint.card.architecture
+    made = FrameEncoder(network_of(architecture) if part == PART else architecture)
+    load_part(made, checkpoint, part)
+    return made.eval()
+
+
 class Embedder:
-    """Runs a checkpoint's frame encoder over crops, micro-batched.
+    """Runs one of a checkpoint's networks of single crops over many, micro-batched.
 
     On a GPU: float16, channels_last (bfloat16 is no faster and its rounding moves probabilities
     by .02 in the mean, float16's by .0006). On a CPU: compiled, float32 (see `inference`).
@@ -97,20 +116,16 @@ class Embedder:
         device: str,
         micro_batch_frames: int = 64,
         views: int = 1,
-        part: Literal["encoder", "synthesis"] = "encoder",
+        part: Part = "encoder",
     ) -> None:
         self._card = checkpoint.card
-        self._architecture = checkpoint.card.architecture
-        if part == PART:
-            self._architecture = network_of(self._architecture)
         self._device = torch.device(device)
         self._micro_batch = micro_batch_frames
         self._views = views
         self._level = 1 / (255 * torch.tensor(self._card.preprocessing.std))
         self._narrow = self._device.type != "cpu"
-        encoder = FrameEncoder(self._architecture)
-        load_part(encoder, checkpoint, part)
-        encoder.eval()
+        encoder = network(checkpoint, part)
+        self._architecture = encoder.architecture
         self._encoder: Callable[[Tensor], tuple[Tensor, ...]]
         size = self._card.preprocessing.crop_size
         self._onto_device: Callable[[NDArray[np.uint8]], Tensor] = torch.tensor  # a copy: Arrow's

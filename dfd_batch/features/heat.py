@@ -1,13 +1,12 @@
-"""Where in a crop the frame encoder sees manipulation: Grad-CAM over its last feature map.
+"""Where in a crop a network of single crops sees manipulation: Grad-CAM over its last feature map.
 
 Selvaraju et al., Grad-CAM, ICCV 2017. Behind a global average pool and one linear layer it is the
 older class activation map (Zhou et al., CVPR 2016): the cells of the map then add up to the
-crop's log-odds, but for the head's bias, so that maps of several crops share one scale.
+crop's log-odds by that network, but for the head's bias, so that maps of several crops share one
+scale.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dfd_batch.checkpoint import Architecture, Checkpoint
-from dfd_batch.features.cnn import FrameEncoder, load_part, manipulated_logit, normalise
-from dfd_batch.features.synthesis import PART, network_of
+from dfd_batch.checkpoint import Checkpoint
+from dfd_batch.features.cnn import FrameEncoder, manipulated_logit, network, normalise
+from dfd_batch.features.synthesis import PART
 
 Maps = NDArray[np.float32]
 
@@ -31,17 +30,13 @@ class HeatMapper:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        self._checkpoint = checkpoint
+        self._preprocessing = checkpoint.card.preprocessing
         self._device = torch.device(device)
-        architecture = checkpoint.card.architecture
-        self._networks = [self._network("encoder", architecture)]
-        if architecture.synthesis:
-            self._networks.append(self._network(PART, network_of(architecture)))
-
-    def _network(self, part: str, architecture: Architecture) -> _Network:
-        encoder = FrameEncoder(architecture)
-        load_part(encoder, self._checkpoint, part)
-        return _Network(encoder.eval().requires_grad_(False).to(self._device), architecture)
+        self._networks = [network(checkpoint)]
+        if checkpoint.card.architecture.synthesis:
+            self._networks.append(network(checkpoint, PART))
+        for made in self._networks:
+            made.requires_grad_(False).to(self._device)
 
     def signed(self, crops: NDArray[np.uint8], still: bool = False) -> Maps:
         """Return what each cell of the feature map adds to a crop's log-odds, (N, h, w).
@@ -50,8 +45,8 @@ class HeatMapper:
             crops: (N, S, S, 3) RGB, N >= 1, S the checkpoint's crop size.
             still: Whether they are of stills: of two networks the surer one's cells are shown.
         """
-        x = normalise(torch.tensor(crops).to(self._device), self._checkpoint.card.preprocessing)
-        seen = [network(x) for network in (self._networks if still else self._networks[:1])]
+        x = normalise(torch.tensor(crops).to(self._device), self._preprocessing)
+        seen = [_cells(looks, x) for looks in (self._networks if still else self._networks[:1])]
         surest = np.argmax([odds for _, odds in seen], axis=0)
         return np.stack([seen[k][0][i] for i, k in enumerate(surest)])
 
@@ -71,17 +66,12 @@ class HeatMapper:
         return heat
 
 
-@dataclass(frozen=True)
-class _Network:
-    encoder: FrameEncoder
-    architecture: Architecture
-
-    def __call__(self, x: Tensor) -> tuple[Maps, Maps]:
-        """Return the cells (N, h, w) and the log-odds (N,) of normalised crops (N, 3, S, S)."""
-        with torch.enable_grad():
-            features = self.encoder.feature_map(x).requires_grad_()
-            logits = self.encoder.head(features.mean(dim=(2, 3)))
-            odds = manipulated_logit(logits, self.architecture)
-            (gradient,) = torch.autograd.grad(odds.sum(), features)
-        cells = (gradient.mean(dim=(2, 3), keepdim=True) * features).detach().sum(dim=1)
-        return cells.float().cpu().numpy(), odds.detach().float().cpu().numpy()
+def _cells(encoder: FrameEncoder, x: Tensor) -> tuple[Maps, Maps]:
+    """Return the cells (N, h, w) and the log-odds (N,) of normalised crops (N, 3, S, S)."""
+    with torch.enable_grad():
+        features = encoder.feature_map(x).requires_grad_()
+        logits = encoder.head(features.mean(dim=(2, 3)))
+        odds = manipulated_logit(logits, encoder.architecture)
+        (gradient,) = torch.autograd.grad(odds.sum(), features)
+    cells = (gradient.mean(dim=(2, 3), keepdim=True) * features).detach().sum(dim=1)
+    return cells.float().cpu().numpy(), odds.detach().float().cpu().numpy()

@@ -29,10 +29,15 @@ def network_of(architecture: Architecture) -> Architecture:
 def either(manipulated: Floats, synthesised: Floats) -> Floats:
     """Return the log-odds (N,) that at least one of two things is true, taken as independent.
 
+    NaN where either is no number: half an answer is none.
+
     Args:
-        manipulated: (N,) log-odds of the frame encoder.
-        synthesised: (N,) log-odds of the second network.
+        manipulated: (N,) log-odds of the frame encoder, as they are.
+        synthesised: (N,) log-odds of the second network, calibrated to how rare such stills are;
+            images are calibrated by what both say together.
     """
-    one = np.logaddexp(manipulated, synthesised)
-    found: Floats = np.logaddexp(one, manipulated + synthesised)
-    return found
+    one, other = (np.asarray(odds, np.float64) for odds in (manipulated, synthesised))
+    known = np.isfinite(one) & np.isfinite(other)
+    one, other = (np.where(known, odds, 0.0) for odds in (one, other))
+    found = np.logaddexp(np.logaddexp(one, other), one + other)
+    return np.where(known, found, np.nan)

@@ -24,7 +24,7 @@ class Features:
     vectors: NDArray[np.float16]
     """(K, D) of the encoder and, beside it, of motion."""
     frame_logits: NDArray[np.float32]
-    """(K,) the encoder's own log-odds."""
+    """(K,) the encoder's own log-odds, of stills those of both networks."""
     tracks: NDArray[np.int32]
     """(K,) persons over time."""
     clips: NDArray[np.int32]

@@ -119,7 +119,7 @@ class Looker:
         found = self._cropped(told, row)
         matches = len(found.crops) == row["n_frames_scored"] and None not in found.probabilities
         note = words.not_the_same(row, len(found.crops), matches)
-        return Evidence(self._faces(found, row), self._moments(found, timeline), note)
+        return Evidence(self._faces(found, row), self._moments(found, timeline, row["media"]), note)
 
     def _watch(self, clip: Clip) -> None:
         """Keep reduced copies of the wanted frames, with their pixels per displayed pixel."""
@@ -170,7 +170,7 @@ class Looker:
             )
         return faces
 
-    def _moments(self, found: _Cropped, timeline: Sequence[Row]) -> list[Moment]:
+    def _moments(self, found: _Cropped, timeline: Sequence[Row], media: str) -> list[Moment]:
         if timeline:
             keys = [(p["track"], p["t_s"]) for p in _moments(timeline)]
             at = [
@@ -183,7 +183,7 @@ class Looker:
         else:
             likely = [-1.0 if p is None else p for p in found.probabilities]
             at = np.argsort(-np.array(likely), kind="stable")[:MAX_MOMENTS].tolist()
-        heats = self._heat(found.crops[at], still=not timeline)
+        heats = self._heat(found.crops[at], still=media == "image")
         strongest = max(float(heats.max(initial=0.0)), 1e-6)
         moments = []
         for i, heat in zip(at, heats, strict=True):

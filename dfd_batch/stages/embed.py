@@ -70,7 +70,7 @@ class Embed:
         try:
             vectors, logits = self._embedder(joined, counts)
             if self._synthesis is not None:
-                still = np.array([kind == "image" for kind in batch.column("media").to_pylist()])
+                still = np.array([m == "image" for m in batch.column("media").to_pylist()], bool)
                 these = np.repeat(still, counts)
                 _, made_whole = self._synthesis(joined[these], counts[still])
                 logits[these] = self._either(logits[these], made_whole)

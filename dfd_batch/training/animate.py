@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from dfd_batch.training.pools import Image, Points
 
@@ -18,8 +17,6 @@ COARSE_PX = 8
 """Between the places where a motion is computed; it is smooth in between."""
 REACH = 0.2, 0.6
 """Of a landmark's pull, in eye distances."""
-CALM = 0.7, 3.0
-"""Standard deviation of the smoothing of what drives a still, in frames."""
 STRONGER = 0.5, 2.5
 """By how many times itself an expression grows."""
 FURTHEST = 0.25
@@ -35,9 +32,10 @@ def reenacted(still: Image, own: Points, driving: Points, rng: Generator) -> Ima
         driving: (T, 68, 2), in the picture's coordinates.
         rng: Every choice is drawn from it.
     """
-    # What drives a still has no noise: landmarks' own would make it tremble, an easy tell.
-    calm = rng.uniform(*CALM)
-    points = gaussian_filter1d(driving, calm, axis=0, mode="nearest").astype(np.float32)
+    points = driving
+    if len(driving) > 2:  # what drives a still has no noise
+        inner = (driving[:-2] + 2 * driving[1:-1] + driving[2:]) / 4
+        points = np.concatenate([driving[:1], inner, driving[-1:]])
     reach, stands = rng.uniform(*REACH) * eye_distance(own), bool(rng.random() < 0.5)
     frames = [
         _animated(still, own, now, similarity(now, own), reach, stands=stands) for now in points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from dfd_batch import __version__, checkpoint
 from dfd_batch.checkpoint import Architecture, DataSource, Metric, ModelCard, Pooling, Training
 from dfd_batch.training import initial, record
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.selection import used_rows
+from dfd_batch.training.pools import Pool
+from dfd_batch.training.selection import Rows, used_rows
 
 HINT = "A verdict is a hint for a human, not a proof."
 POOLING = Pooling(strategy="mean")
@@ -85,18 +87,25 @@ def export(
 
 def sources(config: TrainConfig) -> tuple[DataSource, ...]:
     """Return what is trained on, media counted by source and licence."""
+    return counted(used_rows(config))
+
+
+def counted(used: Mapping[str, tuple[Pool, Rows]]) -> tuple[DataSource, ...]:
+    """Return the media of some rows of pools (by name), counted by source and licence."""
     counts: Counter[tuple[str, str]] = Counter()
-    for name, (pool, rows) in used_rows(config).items():
+    for name, (pool, rows) in used.items():
         media = {(pool.files[i], pool.methods[i], pool.licences[i]) for i in rows}
         title = TITLES.get(name)
         counts.update((title or method or name, licence) for _, method, licence in media)
     return tuple(DataSource(name=s, licence=lic, n=n) for (s, lic), n in sorted(counts.items()))
 
 
-def with_sources(data: tuple[DataSource, ...], config: TrainConfig) -> tuple[DataSource, ...]:
-    """Return what a detector's encoder has learned from, and what its temporal part saw beside."""
+def with_sources(
+    data: tuple[DataSource, ...], more: tuple[DataSource, ...]
+) -> tuple[DataSource, ...]:
+    """Return what a detector's encoder has learned from, and what a later part saw beside."""
     known = {(source.name, source.licence) for source in data}
-    return data + tuple(s for s in sources(config) if (s.name, s.licence) not in known)
+    return data + tuple(s for s in more if (s.name, s.licence) not in known)
 
 
 def _limitations(entry: dict[str, Any]) -> tuple[str, ...]:

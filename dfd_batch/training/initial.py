@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Checkpoint, DataSource
+from dfd_batch.checkpoint import Checkpoint, DataSource, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, load_imagenet, load_part
 from dfd_batch.features.synthesis import network_of
 from dfd_batch.outcomes import UsageError
@@ -58,19 +58,16 @@ def inherit(config: TrainConfig) -> TrainConfig:
     if base is None:
         return config
     card = base.card
-    closed = [s.licence for s in card.training.data if not config.allows(s.licence)]
-    if config.licences and (closed or not card.training.data):
-        told = f"media under {closed[0]!r}" if closed else "media that its card does not name"
-        raise UsageError(
-            f"{config.initial_weights} learned from {told}; with a choice of licences begin from "
-            "other weights."
-        )
+    check_licences(card, config, str(config.initial_weights))
     inherited = {
         key: getattr(card, key).model_copy(
             update=getattr(config, key).model_dump(exclude_unset=True)
         )
         for key in ("architecture", "preprocessing")
     }
+    # Its second look at stills goes with the encoder that it was calibrated beside.
+    alone = inherited["architecture"].model_copy(update={"synthesis": False})
+    inherited["architecture"] = alone
     asked = config.architecture
     if card.architecture.temporal == "none" and "temporal" not in asked.model_fields_set:
         # an encoder alone is where a whole detector begins, not a wish for one without
@@ -83,6 +80,25 @@ def inherit(config: TrainConfig) -> TrainConfig:
             f"{config.architecture.encoder}: leave --encoder out or begin from other weights."
         )
     return config
+
+
+def check_licences(card: ModelCard, config: TrainConfig, named: str) -> None:
+    """Refuse a detector that learned from media which the settings do not allow.
+
+    Args:
+        card: Of the detector.
+        config: With a choice of licences, or none.
+        named: What the settings call the detector.
+
+    Raises:
+        UsageError: It did, or its card does not say.
+    """
+    closed = [s.licence for s in card.training.data if not config.allows(s.licence)]
+    if config.licences and (closed or not card.training.data):
+        told = f"media under {closed[0]!r}" if closed else "media that its card does not name"
+        raise UsageError(
+            f"{named} learned from {told}; with a choice of licences begin from other weights."
+        )
 
 
 def ancestry(config: TrainConfig) -> tuple[DataSource, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import DataSource
+from dfd_batch.checkpoint import DataSource, ModelCard
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, consecutive, initial, record
 from dfd_batch.training.clips import ClipForge
@@ -23,7 +23,7 @@ from dfd_batch.training.fit import EncoderRun, Listener
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
 from dfd_batch.training.selection import used_rows
-from dfd_batch.training.synthesis import add_synthesis
+from dfd_batch.training.synthesis import add_synthesis, fitting
 from dfd_batch.training.temporal import add_temporal
 
 PROBED_STEPS = 2
@@ -99,6 +99,7 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
     if config.architecture.temporal == "none":
         raise UsageError("A temporal head alone needs --temporal lstm or gru.")
     directory = checkpoint.resolve(encoder_checkpoint)
+    _check_base(checkpoint.load_card(encoder_checkpoint), config, encoder_checkpoint)
     with _terminable():
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
@@ -120,6 +121,12 @@ def train_synthesis(config: TrainConfig, detector: str) -> Path:
         UsageError: Settings, data, weights or checkpoint cannot be used.
     """
     base = checkpoint.load(detector)
+    _check_base(base.card, config, detector)
+    if config.mixture == "genuine":
+        raise UsageError(
+            "A second look at stills learns from generated faces: leave --mixture out."
+        )
+    initial.general(fitting(config, base.card))  # refuses before faces are prepared for hours
     with _terminable():
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
@@ -127,6 +134,16 @@ def train_synthesis(config: TrainConfig, detector: str) -> Path:
         record.open_run(config, record.hardware(config, device_of(config)), "synthesis")
         add_synthesis(config, base, config.out)
     return config.out
+
+
+def _check_base(card: ModelCard, config: TrainConfig, named: str) -> None:
+    """Refuse a detector that no part may be added to."""
+    initial.check_licences(card, config, named)
+    if card.operating_point is not None:
+        raise UsageError(
+            f"{named} was fitted to genuine media by `dfd calibrate`, which a new part would undo: "
+            f"train on {card.operating_point.base}, and calibrate afterwards."
+        )
 
 
 def settled(config: TrainConfig, address: str | None = None) -> TrainConfig:
@@ -148,6 +165,11 @@ def settled(config: TrainConfig, address: str | None = None) -> TrainConfig:
         raise UsageError(
             f"{config.workers} workers cannot share {config.batch_pairs} pairs per step; raise "
             "--batch or lower --workers."
+        )
+    if config.architecture.synthesis:
+        raise UsageError(
+            "A second look at stills is added to a finished detector: leave architecture.synthesis "
+            "out, then train with --synthesis-only."
         )
     if config.initial_weights is None and initial.source(config) is None:
         raise UsageError(

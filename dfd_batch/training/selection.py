@@ -75,12 +75,16 @@ def used_of(name: str, pool: Pool, config: TrainConfig) -> Rows:
 def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
     """Return (genuine row, fake row) of each fake with a genuine face in its group, and the rest.
 
+    A fake whose genuine faces are in the pool, but not among the rows, is in neither: it is no
+    wholly generated one.
+
     Of several genuine faces in a group, one of the very medium that the fake was made from is
     taken, if it is known and there, and of those the one of the nearest frame.
     """
     genuine: dict[str, list[int]] = defaultdict(list)
     for i in rows[pool.labels[rows] == 0]:
         genuine[pool.groups[i]].append(int(i))
+    swapped = {pool.groups[i] for i in np.flatnonzero(pool.labels == 0)}
     pairs, alone = [], []
     for i in rows[pool.labels[rows] == 1]:
         peers = genuine.get(pool.groups[i])
@@ -88,6 +92,6 @@ def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
             own = [j for j in peers if pool.files[j].split("#")[0] == pool.pairs[i]]
             distance = {j: abs(int(pool.frames[j]) - int(pool.frames[i])) for j in own or peers}
             pairs.append((min(distance, key=distance.__getitem__), int(i)))
-        else:
+        elif pool.groups[i] not in swapped:
             alone.append(int(i))
     return pairs, alone

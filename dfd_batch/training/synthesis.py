@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
+from dfd_batch.checkpoint import Checkpoint, DataSource, Metric, ModelCard, Thresholds
 from dfd_batch.features.cnn import FrameEncoder, normalise
 from dfd_batch.features.synthesis import PART
+from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, evaluate, image_scores, initial
 from dfd_batch.training.config import TrainConfig
@@ -42,10 +43,6 @@ DEAD = 0.01
 """Spread, of the features' mean one, that is added to all: what never changes shall not count."""
 ASIDE = 8
 """One pair in so many is of groups that the head is not fitted to, for its calibration."""
-ASIDE_DATA = "generated and genuine faces of groups that the second look was not fitted to"
-STILLS_DATA = (
-    "faces that training left out (DFDC development pairs where there are some), as stills"
-)
 
 
 class GeneratedPairs(PairBatches):
@@ -76,14 +73,29 @@ class GeneratedPairs(PairBatches):
         if not self._generated_rows or not any(len(rows) for rows in self._genuine.values()):
             raise UsageError(
                 f"{config.work / 'pools'} holds too few wholly generated faces (fakes without a "
-                "genuine face in their group) or genuine ones for a second look at stills."
+                "genuine face in their group) or genuine ones, of allowed licences, for a second "
+                "look at stills."
             )
+
+    @property
+    def n_generated(self) -> int:
+        """Distinct generated faces."""
+        return len(self._generated_rows)
+
+    def sources(self) -> tuple[DataSource, ...]:
+        """Return what the pairs are drawn from, for the card."""
+        rows = {name: list(genuine) for name, genuine in self._genuine.items()}
+        for name, row in self._generated_rows:
+            rows[name].append(row)
+        used = {n: (self._pools[n], np.array(own, np.int64)) for n, own in rows.items() if own}
+        return cards.counted(used)
 
 
 def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard:
     """Write a checkpoint with a second network for stills and return its card.
 
-    All else stays, but for the calibration of images, which now are judged by both networks.
+    All else stays, but for the calibration of images, which now are judged by both networks, and
+    for thresholds that genuine stills would reach too often by then.
 
     Args:
         config: Pools, seed and the weights that know pictures in general.
@@ -95,60 +107,79 @@ def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard
     """
     started = time.monotonic()
     torch.set_num_threads(config.threads)
-    config = config.model_copy(
-        update={
-            "architecture": base.card.architecture.model_copy(update={PART: True}),
-            "preprocessing": base.card.preprocessing,
-        }
-    )
+    config = fitting(config, base.card)
     network = initial.general(config).eval().to(device_of(config))
     n_aside = max(config.batch_pairs, config.synthesis_pairs // ASIDE)
-    learned, aside = (
-        _features(network, config, GeneratedPairs(config, n, kept))
-        for n, kept in ((config.synthesis_pairs, False), (n_aside, True))
-    )
-    auc = fit(network.head, learned, aside)
+    pairs = GeneratedPairs(config, config.synthesis_pairs, aside=False)
+    others = GeneratedPairs(config, n_aside, aside=True)
+    unseen = _features(network, config, others)
+    auc = fit(network.head, _features(network, config, pairs), unseen)
     print(f"second look at stills: AUC {auc:.4f} on pairs kept aside", flush=True)
     parts = {k: v for k, v in base.weights.items() if not k.startswith(f"{PART}.")}
     parts |= {f"{PART}.{k}": v.cpu().numpy() for k, v in network.state_dict().items()}
-    card = base.card.model_copy(
+    command = cards.command(config)
+    training = base.card.training.model_copy(
         update={
-            "architecture": config.architecture,
-            "description": cards.description(config, config.architecture),
-            "training": base.card.training.model_copy(
-                update={
-                    "command": f"{base.card.training.command}; {cards.command(config)}",
-                    "hours": base.card.training.hours + (time.monotonic() - started) / 3600,
-                    "data": cards.with_sources(base.card.training.data, config),
-                }
-            ),
+            "command": f"{base.card.training.command}; {command}",
+            "data": cards.with_sources(base.card.training.data, pairs.sources()),
         }
     )
-    scores = image_scores.of_faces(checkpoint.save(out, card, parts), config)
-    found = _metrics(auc, len(aside[1]), scores, cards.command(config))
+    card = base.card.model_copy(
+        update={
+            "name": config.name or base.card.name,
+            "architecture": config.architecture,
+            "description": cards.description(config, config.architecture),
+            "limitations": (*config.limitations, *base.card.limitations),
+            "training": training,
+        }
+    )
+    alone = Metric(
+        name="AUC, second look alone",
+        data=f"draws of {others.n_generated} generated faces and of genuine ones, none of which it "
+        "was fitted to, though calibrated on",
+        value=auc,
+        n=len(unseen[1]),
+        command=command,
+    )
+    detector = Checkpoint(card, checkpoint.narrow(parts))
+    card = _calibrated(detector, config, alone)
+    hours = training.hours + (time.monotonic() - started) / 3600
+    training = training.model_copy(update={"hours": hours})
+    return checkpoint.save(out, card.model_copy(update={"training": training}), parts).card
+
+
+def fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
+    """Return the settings with a detector's own encoder, crops and normalisation."""
+    architecture = card.architecture.model_copy(update={PART: True})
+    return config.model_copy(
+        update={"architecture": architecture, "preprocessing": card.preprocessing}
+    )
+
+
+def _calibrated(detector: Checkpoint, config: TrainConfig, alone: Metric) -> ModelCard:
+    """Return the card with images calibrated by both looks, and their figures."""
+    card, faces = detector.card, image_scores.faces(config)
+    found = [alone]
+    if len(faces):
+        odds = image_scores.odds(detector, faces.crops, config)
+        image = evaluate.platt(faces.labels, odds)
+        genuine = evaluate.probability(odds[faces.labels == 0], image)
+        bands = thresholds(genuine, config.target_fpr)
+        if card.architecture.temporal != "none":  # those of its films hold as well
+            former = card.thresholds.model_dump()
+            higher = {name: max(p, former[name]) for name, p in bands.model_dump().items()}
+            bands = Thresholds(**higher)
+        card = card.model_copy(update={"image_calibration": image, "thresholds": bands})
+        about: dict[str, Any] = {"data": faces.about, "command": alone.command}
+        both = evaluate.auc_figure(faces.labels, odds, faces.groups)
+        found.append(Metric(name="AUC, both looks", **about, **both.as_dict()))
+        if faces.paired:
+            order = evaluate.pair_order(faces.labels, odds, faces.groups)
+            n_pairs = len(faces) // 2
+            found.append(Metric(name="pair order, both looks", value=order, n=n_pairs, **about))
     names = {metric.name for metric in found}
-    told: dict[str, Any] = {"metrics": (*(m for m in card.metrics if m.name not in names), *found)}
-    if len(scores):
-        told["image_calibration"] = evaluate.platt(scores.labels, scores.odds)
-    return checkpoint.save(out, card.model_copy(update=told), parts).card
-
-
-def _metrics(
-    auc: float, n_aside: int, scores: image_scores.Scores, command: str
-) -> tuple[Metric, ...]:
-    """Return the second look's own figure, and those of both looks on faces not trained on."""
-    alone = Metric(name="AUC, second look alone", data=ASIDE_DATA, value=auc, n=n_aside,
-                   command=command)  # fmt: skip
-    if not len(scores):
-        return (alone,)
-    both = evaluate.auc_figure(scores.labels, scores.odds, scores.groups)
-    order = evaluate.pair_order(scores.labels, scores.odds, scores.groups)
-    told: dict[str, Any] = {"data": STILLS_DATA, "command": command}
-    found = [alone, Metric(name="AUC, both looks", **told, **both.as_dict())]
-    if not math.isnan(order):
-        n_pairs = len(scores) // 2
-        found.append(Metric(name="pair order, both looks", value=order, n=n_pairs, **told))
-    return tuple(found)
+    kept = tuple(m for m in card.metrics if m.name not in names)
+    return card.model_copy(update={"metrics": (*kept, *found)})
 
 
 def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Tensor]) -> float:

@@ -6,24 +6,28 @@ depend on it and is trained once in a work directory; the rest takes minutes.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Metric, ModelCard
+from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, load_part
+from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
+from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, clip_features, evaluate, image_scores
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
-from dfd_batch.training.motion import digest, encoder_of, fit_motion
+from dfd_batch.training.motion import fit_motion
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 
@@ -53,13 +57,9 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     mark = f"{base.card.weights_sha256[:12]}-{clips_mark(config)}"
     motion = None
     if architecture.motion:
-        learned = (
-            encoder_of(config.motion_from, architecture.motion)
-            if config.motion_from
-            else fit_motion(config)
-        )
+        learned = motion_of(config) if config.motion_from else fit_motion(config)
         motion = learned.half().float().to(device)  # as a checkpoint keeps it
-        mark += "-" + digest(motion)
+        mark += "-" + _digest(motion)
     n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
     train, held_out, untouched = (
         clip_features.features(
@@ -77,14 +77,13 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     metrics += judge_head(head, untouched, command, UNTOUCHED)
     for metric in metrics:
         print(f"{metric.name} [{metric.data}]: {metric.value:.4f}", flush=True)
-    faces = image_scores.of_faces(base, config)
-    card = _card(base.card, config, faces, head, held_out, metrics)
+    card = _card(base, config, head, held_out, metrics)
     hours = base.card.training.hours + (time.monotonic() - started) / 3600
     training = card.training.model_copy(
         update={
             "clips_seen": config.clips,
             "hours": hours,
-            "data": cards.with_sources(card.training.data, config),
+            "data": cards.with_sources(card.training.data, cards.sources(config)),
         }
     )
     weights = {k: v for k, v in base.weights.items() if k.startswith(("encoder.", f"{PART}."))}
@@ -92,6 +91,24 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         if part is not None:
             weights |= {f"{name}.{k}": v.cpu().numpy() for k, v in part.state_dict().items()}
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
+
+
+def motion_of(config: TrainConfig) -> MotionEncoder:
+    """Return the motion encoder of the checkpoint that the settings name.
+
+    Raises:
+        UsageError: It has none, or one of another width.
+    """
+    source = checkpoint.load(config.motion_from)
+    width = source.card.architecture.motion
+    if width != config.architecture.motion:
+        raise UsageError(
+            f"motion_from: {config.motion_from} has {width} motion features, wanted are "
+            f"{config.architecture.motion}; name another checkpoint or set architecture.motion."
+        )
+    encoder = MotionEncoder(width)
+    load_part(encoder, source, "motion")
+    return encoder.eval()
 
 
 def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
@@ -106,21 +123,30 @@ def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
     )
 
 
+def _digest(network: nn.Module) -> str:
+    """Return a name of a network's weights."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def _card(
-    card: ModelCard,
+    base: Checkpoint,
     config: TrainConfig,
-    faces: image_scores.Scores,
     head: TemporalHead,
     held_out: ClipFeatures,
     metrics: tuple[Metric, ...],
 ) -> ModelCard:
     """Return the card with calibrations and thresholds measured on media not trained on."""
-    image = evaluate.platt(faces.labels, faces.odds) if len(faces) else card.image_calibration
+    card, faces = base.card, image_scores.faces(config)
+    of_faces = image_scores.odds(base, faces.crops, config)
+    image = evaluate.platt(faces.labels, of_faces) if len(faces) else card.image_calibration
     odds = pooled_logits(head, held_out, cards.POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
     genuine = np.concatenate(
         [
-            evaluate.probability(faces.odds[faces.labels == 0], image),
+            evaluate.probability(of_faces[faces.labels == 0], image),
             evaluate.probability(odds[held_out.clip_labels == 0], video),
         ]
     )

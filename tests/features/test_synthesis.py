@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +19,9 @@ from dfd_batch.evaluation.crops import CropJudge
 from dfd_batch.features.cnn import Embedder, FrameEncoder
 from dfd_batch.features.heat import HeatMapper
 from dfd_batch.features.synthesis import either, network_of
+from dfd_batch.schema import CROPPED
 from dfd_batch.settings import load
+from dfd_batch.stages import Embed, RunContext
 from tests.e2e.detector import write_detector
 
 ODDS = st.floats(-30, 30, width=32)
@@ -31,6 +35,13 @@ def test_either_is_the_chance_that_one_of_two_independent_things_is_true(
     assert expit(-found) == pytest.approx(expit(-a) * expit(-b), rel=1e-4, abs=1e-12)
     assert found >= max(a, b) - 1e-5
     assert found == float(either(np.array([b]), np.array([a]))[0])
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_half_an_answer_is_none(broken: float) -> None:
+    odds = np.array([broken, 1.5, 0.0], np.float32)
+    other = np.array([2.0, broken, 0.0], np.float32)
+    assert np.isnan(either(odds, other)).tolist() == [True, True, False]
 
 
 def looking_twice(directory: Path, bias: float) -> Checkpoint:
@@ -80,6 +91,30 @@ def test_a_still_is_looked_at_the_same_among_whatever_else(
     np.testing.assert_allclose(alone, expected, atol=1e-4)
 
 
+def test_a_batch_may_hold_no_still_no_crop_or_no_row(tmp_path: Path, crops: np.ndarray) -> None:
+    found = looking_twice(tmp_path, 0.0)
+    settings = load({"checkpoint": str(tmp_path / "twice 0"), "pools": {"device": "cpu"}})
+    embed = Embed(RunContext(settings, "", "for-tests", "", datetime.now(UTC).date(), found))
+    nothing = embed(pa.Table.from_pylist([], schema=CROPPED))
+    assert nothing.num_rows == 0
+    lost = {"uri": "lost.jpg", "media": "image", "n_crops": 0, "crops": b""}
+    film = {"uri": "a.mp4", "media": "video", "n_crops": 2, "crops": crops[:2].tobytes()}
+    film |= {"crop_track": [0, 0], "crop_clip": [0, 0]}
+    for rows in ([lost], [film], [lost, film]):
+        table = embed(pa.Table.from_pylist(rows, schema=CROPPED))
+        assert [len(odds) for odds in table.column("frame_logit").to_pylist()] == [
+            row["n_crops"] for row in rows
+        ]
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_views_are_looked_at_twice_too(tmp_path: Path, crops: np.ndarray, views: int) -> None:
+    looking_twice(tmp_path, 8.0)
+    settings = {"checkpoint": str(tmp_path / "twice 8"), "pools": {"device": "cpu"}}
+    found = CropJudge(load(settings | {"features": {"views": views}}))([crops[:1], crops[1:2]])
+    assert (found > 0.99).all()
+
+
 def test_the_map_of_a_still_is_that_of_the_surer_network(tmp_path: Path, crops: np.ndarray) -> None:
     once = HeatMapper(checkpoint.load(write_detector(tmp_path / "base")))
     sure, unsure = HeatMapper(looking_twice(tmp_path, 30)), HeatMapper(looking_twice(tmp_path, -30))
@@ -94,3 +129,13 @@ def test_a_detector_without_it_keeps_its_fingerprint() -> None:
     assert detector_id(plain) == "9160703be7a6229b"
     twice = plain.model_copy(update={"architecture": Architecture(synthesis=True)})
     assert detector_id(twice) != detector_id(plain)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_second_network_that_overflows_gives_no_verdict(
+    tmp_path: Path, crops: np.ndarray, broken: float
+) -> None:
+    looking_twice(tmp_path, broken)
+    looks = judge(tmp_path / f"twice {broken:g}")
+    assert np.isnan(looks([crops[:1], crops[1:2]])).all()
+    assert np.isfinite(looks([crops], "video")).all()

@@ -35,8 +35,7 @@ def test_a_driven_still_moves_its_mouth_and_is_itself_in_the_beginning() -> None
     opening = drive[:, 57, 1] - drive[:, 51, 1]
     np.testing.assert_allclose(opening.max() - opening[0], 8, atol=0.1)
     frames = animate.reenacted(FACE, POINTS, drive, _rng())
-    changes = [np.abs(frame.astype(int) - FACE).mean() for frame in frames]
-    assert changes[0] < max(changes) / 3
+    assert np.abs(frames[0].astype(int) - FACE).mean() < 1
     mouth = np.s_[100:125, 60:100]
     assert np.abs(frames[4].astype(int) - FACE)[mouth].mean() > 3
 

@@ -258,8 +258,8 @@ def test_the_card_names_what_the_temporal_part_saw_beside_the_encoders_data(work
     settings = load({"work": work, "out": work / "o", "initial_weights": "none"})
     everything = cards.sources(settings)
     assert len(everything) > 1
-    assert cards.with_sources(everything[:1], settings) == everything
-    assert cards.with_sources(everything, settings) == everything
+    assert cards.with_sources(everything[:1], everything) == everything
+    assert cards.with_sources(everything, everything) == everything
 
 
 def test_a_run_is_not_gone_on_with_by_other_settings(work: Path) -> None:
