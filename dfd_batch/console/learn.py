@@ -176,7 +176,8 @@ def train(
     """Train a detector; start it again with the same --work and it goes on.
 
     Examples: `dfd train --work work --out my-detector --minutes 120`,
-    `dfd train --work work --out my-detector --temporal-only default`.
+    `dfd train --work work --out my-detector --temporal-only default`,
+    `dfd train --work work --out twice --synthesis-only my-detector --init imagenet.safetensors`.
 
     Exit code: 0 done; 2 usage; 130 interrupted, the state is saved.
     """
