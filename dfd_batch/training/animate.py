@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from dfd_batch.training.pools import Image, Points
 
@@ -17,6 +18,8 @@ COARSE_PX = 8
 """Between the places where a motion is computed; it is smooth in between."""
 REACH = 0.2, 0.6
 """Of a landmark's pull, in eye distances."""
+CALM = 0.5, 2.0
+"""Standard deviation of the smoothing of what drives a still, in frames."""
 STRONGER = 0.5, 2.5
 """By how many times itself an expression grows."""
 FURTHEST = 0.25
@@ -32,15 +35,28 @@ def reenacted(still: Image, own: Points, driving: Points, rng: Generator) -> Ima
         driving: (T, 68, 2), in the picture's coordinates.
         rng: Every choice is drawn from it.
     """
-    points = driving
-    if len(driving) > 2:  # what drives a still has no noise
-        inner = (driving[:-2] + 2 * driving[1:-1] + driving[2:]) / 4
-        points = np.concatenate([driving[:1], inner, driving[-1:]])
+    # What drives a still has no noise: that of landmarks would make it tremble, an easy tell.
+    points = calmed(driving, rng.uniform(*CALM))
     reach, stands = rng.uniform(*REACH) * eye_distance(own), bool(rng.random() < 0.5)
     frames = [
         _animated(still, own, now, similarity(now, own), reach, stands=stands) for now in points
     ]
     return np.stack(frames)
+
+
+def calmed(path: Points, spread: float) -> Points:
+    """Return landmarks (T, 68, 2) smoothed over time; at both ends they go on as they went.
+
+    Args:
+        path: (T, 68, 2).
+        spread: Standard deviation of the smoothing in frames.
+    """
+    n = len(path)
+    ends = ((n - 1, n - 1), (0, 0), (0, 0))
+    # Turned over at the ends: a mere mirror would let every face slow down there.
+    longer = np.pad(path, ends, mode="reflect", reflect_type="odd") if n > 1 else path
+    smooth = gaussian_filter1d(longer, spread, axis=0, mode="nearest")
+    return np.asarray(smooth[max(n - 1, 0) : max(n - 1, 0) + n], np.float32)
 
 
 def driven(own: Points, driver: Points) -> Points:

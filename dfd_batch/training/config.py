@@ -129,6 +129,10 @@ class TrainConfig(BaseModel):
     motion_from: str = ""
     """A checkpoint whose motion encoder is taken over, as it depends on no frame encoder; empty:
     one is trained."""
+    motion_start: str = ""
+    """A checkpoint whose motion encoder the training of one begins from; empty: random weights."""
+    motion_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak learning rate of the motion encoder."""
     motion_pairs: Annotated[int, Field(ge=2)] = 4_000
     """Pairs of clips forged for the motion encoder (stage B); its maps take 165 kB a pair."""
     motion_epochs: Annotated[int, Field(ge=1)] = 12

@@ -7,6 +7,7 @@ the last epoch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Architecture
+from dfd_batch.features.cnn import load_part
 from dfd_batch.features.flow import (
     CELLS,
     CHANNELS,
@@ -31,6 +34,7 @@ from dfd_batch.features.flow import (
 )
 from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.judge.lstm import TemporalHead
+from dfd_batch.outcomes import UsageError
 from dfd_batch.training import evaluate, forge_clip
 from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, Kind, clips_mark
@@ -43,7 +47,6 @@ from dfd_batch.training.progress import told
 ODDS: dict[Kind, float] = {"clip": 0.75, "still": 0.25}
 HEAD = Architecture(temporal="gru", hidden=96)
 BATCH_PAIRS = 16
-LEARNING_RATE = 3e-3
 SHORTER_SHARE, REVERSED_SHARE, HIDDEN_SHARE = 0.3, 0.3, 0.3
 HIDDEN_CELLS = 0.1
 SMOOTHING = 0.03
@@ -147,14 +150,20 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
     )
     torch.manual_seed(config.seed)
     model = _Model(width).to(device)
+    started = ""
+    if config.motion_start:
+        begun = encoder_of(config.motion_start, width)
+        model.encoder.load_state_dict(begun.state_dict())
+        started = f"-{digest(begun)}"
     speed_up(model)
-    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
+    rate = config.motion_rate
+    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.05)
     steps = -(-n_pairs // BATCH_PAIRS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, LEARNING_RATE, total_steps=steps * epochs, pct_start=0.2
+        optimiser, rate, total_steps=steps * epochs, pct_start=0.2
     )
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    state, done = config.work / f"motion-{mark}-{width}-{n_pairs}-{epochs}.pt", 0
+    state, done = config.work / f"motion-{mark}-{width}-{n_pairs}-{epochs}-{rate:g}{started}.pt", 0
     if state.is_file():
         kept = torch.load(state, weights_only=True, map_location=device)
         done = kept["epoch"]
@@ -181,6 +190,36 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
         partial.replace(state)
     encoder: MotionEncoder = model.encoder.eval()
     return encoder
+
+
+def encoder_of(detector: str, width: int) -> MotionEncoder:
+    """Return the motion encoder of a checkpoint.
+
+    Args:
+        detector: Directory or shipped name.
+        width: Motion features that are wanted.
+
+    Raises:
+        UsageError: It has none, or one of another width.
+    """
+    source = checkpoint.load(detector)
+    theirs = source.card.architecture.motion
+    if theirs != width:
+        raise UsageError(
+            f"{detector} has {theirs} motion features, wanted are {width}; name another checkpoint "
+            "(motion_from, motion_start) or set architecture.motion."
+        )
+    encoder = MotionEncoder(width)
+    load_part(encoder, source, "motion")
+    return encoder.eval()
+
+
+def digest(network: nn.Module) -> str:
+    """Return a name of a network's weights."""
+    digested = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digested.update(tensor.cpu().numpy().tobytes())
+    return digested.hexdigest()[:12]
 
 
 def varied(maps: Tensor, labels: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import ShareOfPairs
 from dfd_batch.training.devices import device_of, n_loaders
 from dfd_batch.training.fit import EncoderRun, Listener
+from dfd_batch.training.motion import encoder_of
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
 from dfd_batch.training.selection import used_rows
@@ -204,8 +205,11 @@ def mixed(config: TrainConfig) -> TrainConfig:
             "temporal head: prepare videos, or train without it by --temporal none."
         )
     if config.architecture.temporal != "none":
-        # Refuses clips that cannot be measured on: stage B would, hours later.
+        # Refuses what stage B would, hours later: clips not to be measured on, others' weights.
         ClipForge(config, True, {"clip": 1.0})
+        for taken in filter(None, (config.motion_from, config.motion_start)):
+            initial.check_licences(checkpoint.load_card(taken), config, taken)
+            encoder_of(taken, config.architecture.motion)
     return config
 
 

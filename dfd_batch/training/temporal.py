@@ -6,28 +6,24 @@ depend on it and is trained once in a work directory; the rest takes minutes.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, load_part
-from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
-from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, clip_features, evaluate, image_scores
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
-from dfd_batch.training.motion import fit_motion
+from dfd_batch.training.motion import digest, encoder_of, fit_motion
 from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 
@@ -57,9 +53,13 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     mark = f"{base.card.weights_sha256[:12]}-{clips_mark(config)}"
     motion = None
     if architecture.motion:
-        learned = motion_of(config) if config.motion_from else fit_motion(config)
+        learned = (
+            encoder_of(config.motion_from, architecture.motion)
+            if config.motion_from
+            else fit_motion(config)
+        )
         motion = learned.half().float().to(device)  # as a checkpoint keeps it
-        mark += "-" + _digest(motion)
+        mark += "-" + digest(motion)
     n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
     train, held_out, untouched = (
         clip_features.features(
@@ -93,24 +93,6 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
 
 
-def motion_of(config: TrainConfig) -> MotionEncoder:
-    """Return the motion encoder of the checkpoint that the settings name.
-
-    Raises:
-        UsageError: It has none, or one of another width.
-    """
-    source = checkpoint.load(config.motion_from)
-    width = source.card.architecture.motion
-    if width != config.architecture.motion:
-        raise UsageError(
-            f"motion_from: {config.motion_from} has {width} motion features, wanted are "
-            f"{config.architecture.motion}; name another checkpoint or set architecture.motion."
-        )
-    encoder = MotionEncoder(width)
-    load_part(encoder, source, "motion")
-    return encoder.eval()
-
-
 def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
     """Return the settings with the checkpoint's own encoder, crops and normalisation."""
     ours = config.architecture
@@ -121,14 +103,6 @@ def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
             "preprocessing": card.preprocessing,
         }
     )
-
-
-def _digest(network: nn.Module) -> str:
-    """Return a name of a network's weights."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _card(

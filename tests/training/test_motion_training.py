@@ -140,6 +140,19 @@ def test_a_detector_with_motion_is_made_and_says_what_it_brings(
         )
 
 
+def test_a_motion_encoder_goes_on_from_that_of_a_detector(work: Path) -> None:
+    settings = config(work, clips=32, motion_pairs=4, motion_epochs=1)
+    EncoderRun(settings).run()
+    temporal.add_temporal(settings, settings.out, work / "full")
+    begun = checkpoint.load(str(work / "full")).part("motion")
+    told = {"motion_start": str(work / "full"), "motion_rate": 1e-9}
+    near = motion.fit_motion(settings.model_copy(update=told)).state_dict()
+    learned = [name for name, array in begun.items() if "norm" not in name and array.ndim > 1]
+    assert learned
+    for name in learned:
+        np.testing.assert_allclose(near[name].numpy(), begun[name], atol=1e-5)
+
+
 def test_forged_pairs_differ_where_their_labels_say_so_and_suffer_alike(work: Path) -> None:
     forge = ClipForge(config(work), False, {"clip": 0.6, "still": 0.4})
     groups, troubles, n_forged = set(), set(), 0
