@@ -19,7 +19,6 @@ from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.training import evaluate, held_out
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.pools import Image, Pool, evaluation_crops, work_pool
-from dfd_batch.training.precision import autocast
 
 
 @torch.inference_mode()
@@ -32,8 +31,7 @@ def logits(encoder: nn.Module, crops: Image, config: TrainConfig) -> NDArray[np.
     for start in range(0, len(crops), 64):
         x = normalise(torch.from_numpy(crops[start : start + 64]).to(device), config.preprocessing)
         x = x.contiguous(memory_format=torch.channels_last)
-        with autocast(device.type, config.precision):
-            _, raw = encoder(x)
+        _, raw = encoder(x)  # in full precision, as a scan: calibrations are made of these
         found.append(manipulated_logit(raw.float(), config.architecture).cpu().numpy())
     encoder.train(was_training)
     return np.concatenate(found).astype(np.float64)
