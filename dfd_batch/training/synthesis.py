@@ -159,7 +159,7 @@ def fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
 def _calibrated(detector: Checkpoint, config: TrainConfig, alone: Metric) -> ModelCard:
     """Return the card with images calibrated by both looks, and their figures."""
     card, faces = detector.card, image_scores.faces(config)
-    found = [alone]
+    found = []
     if len(faces):
         odds = image_scores.odds(detector, faces.crops, config)
         image = evaluate.platt(faces.labels, odds)
@@ -177,9 +177,17 @@ def _calibrated(detector: Checkpoint, config: TrainConfig, alone: Metric) -> Mod
             order = evaluate.pair_order(faces.labels, odds, faces.groups)
             n_pairs = len(faces) // 2
             found.append(Metric(name="pair order, both looks", value=order, n=n_pairs, **about))
+    found.append(alone)
     names = {metric.name for metric in found}
-    kept = tuple(m for m in card.metrics if m.name not in names)
-    return card.model_copy(update={"metrics": (*kept, *found)})
+    kept = (_named(m, faces.about) for m in card.metrics if m.name not in names)
+    return card.model_copy(update={"metrics": (*found, *kept)})
+
+
+def _named(metric: Metric, about: str) -> Metric:
+    """Return a figure of the same faces with what it is of, now that there are two networks."""
+    if metric.data != about:
+        return metric
+    return metric.model_copy(update={"data": f"{about} (frame encoder alone)"})
 
 
 def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Tensor]) -> float:

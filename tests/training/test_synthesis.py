@@ -94,6 +94,8 @@ def test_a_detector_is_given_a_second_look_and_keeps_all_else(work: Path, genera
     assert told["AUC, both looks"].n == 32
     assert told["pair order, both looks"].n == 16
     assert "draws of" in told["AUC, second look alone"].data
+    assert after.card.metrics[0].name == "AUC, both looks"
+    assert told["AUC"].data == told["AUC, both looks"].data + " (frame encoder alone)"
     seen = [source for source in after.card.training.data if source.name == "generated"]
     assert [source.n for source in seen]
     faces = image_scores.faces(
