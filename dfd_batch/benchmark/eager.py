@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfd_batch import checkpoint as checkpoints
-from dfd_batch.features.cnn import FrameEncoder, load_part, manipulated_logit, normalise
+from dfd_batch.features.cnn import manipulated_logit, network, normalise
 
 
 class EagerEncoder:
@@ -22,9 +22,7 @@ class EagerEncoder:
         checkpoint = checkpoints.load(detector)
         self._card = checkpoint.card
         self._batch = batch
-        encoder = FrameEncoder(self._card.architecture)
-        load_part(encoder, checkpoint, "encoder")
-        self._encoder = encoder.eval()
+        self._encoder = network(checkpoint)
         self.preprocessing = checkpoint.card.preprocessing
 
     @torch.inference_mode()

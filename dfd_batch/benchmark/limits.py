@@ -59,17 +59,15 @@ def _stages(video: Path, bench: Bench) -> tuple[list[float], list[float]]:
     from dfd_batch.benchmark.network import crops_of
     from dfd_batch.benchmark.stage_costs import Stages
     from dfd_batch.catalog.objects import of_file
-    from dfd_batch.features.cnn import FrameEncoder, load_part, normalise
+    from dfd_batch.features.cnn import network, normalise
     from dfd_batch.inference import CpuNetwork
     from dfd_batch.settings import Settings
 
     torch.set_num_threads(1)
     stages = Stages(Settings(checkpoint=bench.detector))
     checkpoint = checkpoints.load(bench.detector)
-    encoder = FrameEncoder(checkpoint.card.architecture)
-    load_part(encoder, checkpoint, "encoder")
     size = checkpoint.card.preprocessing.crop_size
-    bare = CpuNetwork(encoder.eval(), torch.zeros(1, 3, size, size))
+    bare = CpuNetwork(network(checkpoint), torch.zeros(1, 3, size, size))
     crops = torch.tensor(crops_of(str(video), bench.detector))
     ready = normalise(crops, checkpoint.card.preprocessing).contiguous()
     item = of_file(video)

@@ -139,7 +139,7 @@ def _gpu(video: str, bench: Bench) -> dict[str, list[float]] | None:
     from dfd_batch import checkpoint as checkpoints
     from dfd_batch.benchmark.stage_costs import Stages
     from dfd_batch.catalog.objects import of_file
-    from dfd_batch.features.cnn import Embedder, FrameEncoder, load_part
+    from dfd_batch.features.cnn import Embedder, network
     from dfd_batch.settings import Settings
     from dfd_batch.stages import MICRO_BATCH
     from dfd_batch.storage import local_path
@@ -147,9 +147,7 @@ def _gpu(video: str, bench: Bench) -> dict[str, list[float]] | None:
     checkpoint = checkpoints.load(bench.detector)
     one = crops_of(video, bench.detector)[:N_CROPS]
     many = np.concatenate([one] * (4096 // len(one)))
-    bare = FrameEncoder(checkpoint.card.architecture)
-    load_part(bare, checkpoint, "encoder")
-    bare = bare.eval().cuda().to(memory_format=torch.channels_last)
+    bare = network(checkpoint).cuda().to(memory_format=torch.channels_last)
     ours = Embedder(checkpoint, "cuda", MICRO_BATCH["cuda"])
     stages = Stages(Settings(checkpoint=bench.detector))
     item = of_file(local_path(video))

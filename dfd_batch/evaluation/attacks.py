@@ -7,7 +7,7 @@ from dfd_batch.evaluation.bootstrap import N_DRAWS, Estimate, measure
 from dfd_batch.evaluation.crops import Faces
 from dfd_batch.evaluation.metrics import Floats
 from dfd_batch.evaluation.robustness import Curve, Point
-from dfd_batch.features.cnn import FrameEncoder, load_part
+from dfd_batch.features.cnn import network
 from dfd_batch.training import adversarial
 from dfd_batch.training.adversarial import H264_CRF, JPEG_QUALITY, as_shared, attack_on_views
 from dfd_batch.training.pools import Image
@@ -34,8 +34,7 @@ def curves(
     """
     loaded = checkpoints.load(checkpoint)
     card = loaded.card
-    encoder = FrameEncoder(card.architecture)
-    load_part(encoder, loaded, "encoder")
+    encoder = network(loaded)
     crops, labels = faces.crops, faces.labels
     bare = adversarial.victim(encoder, card.architecture, card.preprocessing)
     views = adversarial.judge_of_views(bare, VIEWS)

@@ -14,7 +14,7 @@ from typing import Any
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import DataSource, ModelCard
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import cards, consecutive, initial, record
+from dfd_batch.training import cards, consecutive, initial, record, synthesis
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import ShareOfPairs
@@ -24,7 +24,6 @@ from dfd_batch.training.motion import encoder_of
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
 from dfd_batch.training.selection import used_rows
-from dfd_batch.training.synthesis import add_synthesis, fitting
 from dfd_batch.training.temporal import add_temporal
 
 PROBED_STEPS = 2
@@ -127,13 +126,14 @@ def train_synthesis(config: TrainConfig, detector: str) -> Path:
         raise UsageError(
             "A second look at stills learns from generated faces: leave --mixture out."
         )
-    initial.general(fitting(config, base.card))  # refuses before faces are prepared for hours
+    config = synthesis.fitting(config, base.card)
+    network = initial.general(config)  # refuses before faces are prepared for hours
     with _terminable():
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
             prepare(config.data, config.work, config.preprocessing.margin)
         record.open_run(config, record.hardware(config, device_of(config)), "synthesis")
-        add_synthesis(config, base, config.out)
+        synthesis.add_synthesis(config, base, network, config.out)
     return config.out
 
 

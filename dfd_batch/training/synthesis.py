@@ -24,7 +24,7 @@ from dfd_batch.features.cnn import FrameEncoder, normalise
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import cards, evaluate, image_scores, initial
+from dfd_batch.training import cards, evaluate, image_scores
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.devices import device_of, n_loaders, start_loader
@@ -91,24 +91,26 @@ class GeneratedPairs(PairBatches):
         return cards.counted(used)
 
 
-def add_synthesis(config: TrainConfig, base: Checkpoint, out: Path) -> ModelCard:
+def add_synthesis(
+    config: TrainConfig, base: Checkpoint, network: FrameEncoder, out: Path
+) -> ModelCard:
     """Write a checkpoint with a second network for stills and return its card.
 
     All else stays, but for the calibration of images, which now are judged by both networks, and
     for thresholds that genuine stills would reach too often by then.
 
     Args:
-        config: Pools, seed and the weights that know pictures in general.
+        config: Pools and seed, as `fitting` returns it.
         base: A detector; a former second network is replaced.
+        network: One that knows pictures in general (`initial.general`); its head is set.
         out: Directory of the new checkpoint.
 
     Raises:
-        UsageError: No such weights, or no generated faces to learn from.
+        UsageError: No generated faces to learn from, or features that tell nothing of them.
     """
     started = time.monotonic()
     torch.set_num_threads(config.threads)
-    config = fitting(config, base.card)
-    network = initial.general(config).eval().to(device_of(config))
+    network.eval().to(device_of(config))
     n_aside = max(config.batch_pairs, config.synthesis_pairs // ASIDE)
     pairs = GeneratedPairs(config, config.synthesis_pairs, aside=False)
     others = GeneratedPairs(config, n_aside, aside=True)
@@ -208,16 +210,16 @@ def fit(head: nn.Linear, learned: tuple[Tensor, Tensor], aside: tuple[Tensor, Te
     normal = (x - middle) / spread
     weight = torch.zeros(x.shape[1], requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
-    search = torch.optim.LBFGS([weight, bias], max_iter=300)
+    search: torch.optim.Optimizer = torch.optim.LBFGS([weight, bias], max_iter=300)
 
-    def loss() -> Tensor:
+    def loss() -> float:
         search.zero_grad()
         odds = normal @ weight + bias
         total = F.binary_cross_entropy_with_logits(odds, labels) + RIDGE * weight.square().sum()
         torch.autograd.backward(total)
-        return total
+        return float(total.detach())
 
-    search.step(loss)  # type: ignore[no-untyped-call]
+    search.step(loss)
     direction = (weight / spread).detach()
     offset = float(bias.detach() - middle @ direction)
     odds = (aside[0] @ direction + offset).numpy()

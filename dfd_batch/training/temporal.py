@@ -14,7 +14,7 @@ import torch
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
-from dfd_batch.features.cnn import FrameEncoder, load_part
+from dfd_batch.features.cnn import network
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
@@ -46,11 +46,10 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     base = checkpoint.load(str(encoder_checkpoint))
     config = _fitting(config, base.card)
     architecture = config.architecture
-    encoder = FrameEncoder(architecture)
-    load_part(encoder, base, "encoder")
+    encoder = network(base)
+    mark = f"{digest(encoder)}-{clips_mark(config)}"  # whatever else the detector has
     device = device_of(config)
-    encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    mark = f"{base.card.weights_sha256[:12]}-{clips_mark(config)}"
+    encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     motion = None
     if architecture.motion:
         learned = (

@@ -26,7 +26,7 @@ from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import EncoderRun
 from dfd_batch.training.forge import Donor
-from dfd_batch.training.motion import MappedClips
+from dfd_batch.training.mapped_clips import MappedClips, mapped_clips
 from tests.training.conftest import face_image, template
 
 
@@ -94,7 +94,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     other.mkdir()
     (other / "pools").symlink_to(toy_pools)
     settings = config(other, motion_epochs=2)
-    motion.mapped_clips(
+    mapped_clips(
         settings, 3, False, other / f"motion-train-{clips.clips_mark(settings)}"
     )  # stopped while making clips
     looks, measure = [], motion._aucs
