@@ -1,8 +1,8 @@
 """From probabilities over time to the stretches that look manipulated.
 
-Smooth (median of 5), switch on at 0.6 and off at 0.4, join what is less than 0.5 s apart, drop
-what is shorter than 0.3 s. Only what was looked at can be in a segment: it never spans the gap
-between two clips.
+Smooth (median of 5), switch on where manipulation is likelier than not and off below 0.4, join
+what is less than 0.5 s apart, drop what is shorter than 0.3 s. Only what was looked at can be in a
+segment: it never spans the gap between two clips.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ON, OFF = 0.6, 0.4
+ON, OFF = 0.5, 0.4
 MEDIAN_FRAMES = 5
 MERGE_GAP_S = 0.5
 MIN_LENGTH_S = 0.3
