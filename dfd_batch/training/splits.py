@@ -87,8 +87,11 @@ def _apart_from_test(samples: list[Sample]) -> list[Sample]:
 
 
 def _source(sample: Sample) -> str:
-    """Return the genuine medium that a sample was made from, or is."""
-    return sample.pair or sample.uri
+    """Return the genuine medium that a sample was made from, or is.
+
+    Sequences of crops that are one group come from one video, wherever they lie.
+    """
+    return sample.group if sample.cropped else sample.pair or sample.uri
 
 
 def _groups(sample: Sample) -> tuple[str, ...]:

@@ -111,6 +111,18 @@ def test_a_source_video_of_the_test_split_is_nowhere_else() -> None:
     assert assign([*official, *shared]) == (official, 3)
 
 
+def test_sequences_of_a_tested_video_are_in_no_other_part() -> None:
+    named = [("1", "test"), ("1", "train"), ("2", "train"), ("3", "test")]
+    made = [
+        Sample(f"real_{part}/{n}.tar.gz#{i}", 0, f"real {n}", split=part, cropped=True)
+        for n, part in named
+        for i in range(2)
+    ]
+    placed, n_left_out = assign(made)
+    assert n_left_out == 2
+    assert {s.group for s in placed if s.split != "test"} == {"real 2"}
+
+
 def test_an_own_training_split_without_val_gives_groups_to_one() -> None:
     free = [Sample(f"real/{i}", 0, f"person {i}") for i in range(200)]
     free += [

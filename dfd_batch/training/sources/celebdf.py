@@ -49,7 +49,7 @@ def read(tree: Tree) -> Contents:
             "Celeb-synthesis",
             split(match[1], _file(name)),
             links=(match[3],),
-            pair=genuine.get((match[2], match[4]), ""),
+            pair=genuine.get((match[2], match[4]), f"{match[2]}_{match[4]}"),
         )
         samples.append(fake)
     counts["Celeb-synthesis"] = len(samples) - sum(counts.values())

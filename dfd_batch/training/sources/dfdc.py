@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 from dfd_batch.training.sources.sample import Contents, Found, Sample, examples
 from dfd_batch.training.sources.tree import Tree, folder_of
@@ -32,6 +33,9 @@ def read_dfdc(tree: Tree) -> Contents:
             _add_part(tree, name, samples, lines)
     for name in labels:
         _add_test(tree, name, samples, lines)
+    if not any(sample.split == "train" for sample in samples):
+        # the first parts alone: kept for measuring, they would leave nothing to learn from
+        samples = [replace(s, split="") if s.split == "val" else s for s in samples]
     return Contents(tuple(samples), tuple(lines))
 
 
