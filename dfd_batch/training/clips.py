@@ -22,7 +22,7 @@ from dfd_batch.training import animate, consecutive, forge, forge_clip
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.filming import Filming
 from dfd_batch.training.pools import Image, Pool
-from dfd_batch.training.selection import pairs_of
+from dfd_batch.training.selection import beside_strangers, pairs_of
 
 FORGED_AS = 2
 """Number of the recipe: raise it where clips of the same settings come out otherwise."""
@@ -81,7 +81,8 @@ class ClipForge:
         self._labelled: list[tuple[Face, Face]] = []
         for pool, rows in consecutive.media(config, held_out):
             genuine = rows[pool.labels[rows] == 0]
-            pairs, _ = pairs_of(pool, rows)
+            pairs, alone = pairs_of(pool, rows)
+            pairs += beside_strangers(pool, rows, alone)
             starts = consecutive.starts(pool, genuine, config.clip_frames)
             self._clips += [(pool, int(i)) for i in starts]
             self._labelled += [((pool, a), (pool, b)) for a, b in pairs]
@@ -213,6 +214,8 @@ def clips_mark(config: TrainConfig) -> str:
     told = hashlib.sha256()
     told.update(f"{FORGED_AS} {config.seed} {config.clip_frames} {config.preprocessing}".encode())
     told.update(config.media_mark.encode())
+    if not (config.labelled_share or config.generated_share):
+        told.update(b"genuine alone")
     told.update("".join(name for name in forge_clip.OPERATIONS if name in config.without).encode())
     for index in sorted((config.work / "pools").glob("*/index.parquet")):
         told.update(index.parent.name.encode() + index.read_bytes())

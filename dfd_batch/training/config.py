@@ -82,7 +82,8 @@ class TrainConfig(BaseModel):
 
     mixture: Literal["genuine", "labelled", "both"] = "both"
     """`genuine`: pseudo-fakes of genuine faces alone, without any labelled fake; `labelled`: these
-    alone; `both`: as the shares below say, where there are labelled ones."""
+    alone, though a temporal part learns from forged clips beside them; `both`: as the shares below
+    say, where there are labelled ones."""
     batch_pairs: Annotated[int, Field(ge=1)] = 20
     labelled_share: Share = 0.5
     """Pairs of a labelled fake and its own genuine source."""

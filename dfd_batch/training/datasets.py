@@ -20,7 +20,12 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import degrade, forge, pools, redraw, style
 from dfd_batch.training.config import Operation, TrainConfig
 from dfd_batch.training.pools import Image
-from dfd_batch.training.selection import pairs_of, training_pools, used_of
+from dfd_batch.training.selection import (
+    beside_strangers,
+    pairs_of,
+    training_pools,
+    used_of,
+)
 
 RENDERED_SHARE = 0.1
 """Pseudo-fakes that carry a generator's traces all over instead of a blend."""
@@ -63,7 +68,8 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
 
     Only training pools are opened here; development data cannot leak in. What a pool is for shows
     in its index: genuine faces are forged, a fake whose group has a genuine face is a labelled
-    pair with it, any other fake counts as generated.
+    pair with it, a swap without its source one with somebody else's, any other fake counts as
+    generated.
     """
 
     def __init__(self, config: TrainConfig, n_steps: int) -> None:
@@ -78,8 +84,10 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         self._generated_rows: list[tuple[str, int]] = []
         for name, pool in self._pools.items():
             pairs, alone = pairs_of(pool, used[name])
-            self._pairs += [(name, genuine, fake) for genuine, fake in pairs]
-            self._generated_rows += [(name, row) for row in alone]
+            strangers = beside_strangers(pool, used[name], alone)
+            self._pairs += [(name, genuine, fake) for genuine, fake in pairs + strangers]
+            paired = {fake for _, fake in strangers}
+            self._generated_rows += [(name, row) for row in alone if row not in paired]
         self._beside = BESIDE_GENERATED
         drawn = {
             name: redraw.read(config.work, name, pool, config.media_mark)
@@ -123,7 +131,8 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         name, genuine, fake = self.labelled_pair(place)
         pool = self._pools[name]
         twins = np.array(pool.patches[genuine]), np.array(pool.patches[fake])
-        if rng.random() < REBLENDED_SHARE and self._does("reblended"):
+        of_one = pool.groups[genuine] == pool.groups[fake]
+        if rng.random() < REBLENDED_SHARE and self._does("reblended") and of_one:
             made = forge.reblended(twins[0], twins[1], pool.landmarks[genuine], rng)
             twins = (made.genuine, made.fake) if made else twins
         return self._finish(*twins, float(pool.canonical_px[genuine]), rng, "labelled")

@@ -160,6 +160,7 @@ def _faces(shards: Path, n_chunks: int) -> Iterator[Face]:
                 int(pool.frames[k]),
                 pool.splits[k],
                 pool.pairs[k],
+                pool.swapped[k],
             )
 
 

@@ -183,6 +183,7 @@ def _face(
         frame=frame,
         split=sample.split,
         pair=sample.pair if label else "",
+        swapped=sample.swapped and label == 1,
     )
 
 

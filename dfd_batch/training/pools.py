@@ -35,6 +35,7 @@ INDEX = pa.schema(
         ("canonical_px", pa.float32()),  # side of the canonical crop, centred in the patch
         ("split", pa.string()),  # train, val or test; empty: by the group's hash
         ("pair", pa.string()),  # file of the genuine medium that a fake was made from, if known
+        ("swapped", pa.bool_()),  # a fake made from a genuine face, which may not be there
     ]
 )
 
@@ -68,6 +69,7 @@ class Pool:
     """(N,) frame of the medium, 0 for images."""
     splits: list[str]
     pairs: list[str]
+    swapped: list[bool]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,6 +99,7 @@ class Face:
     frame: int = 0
     split: str = ""
     pair: str = ""
+    swapped: bool = False
 
 
 def write(directory: Path, faces: Iterable[Face]) -> int:
@@ -144,8 +147,9 @@ def read(directory: Path) -> Pool:
         methods=index["method"],
         licences=index["licence"],
         frames=np.asarray(index["frame"], np.int32),
-        splits=index.get("split", [""] * n),  # pools of earlier versions lack both
+        splits=index.get("split", [""] * n),  # pools of earlier versions lack these
         pairs=index.get("pair", [""] * n),
+        swapped=index.get("swapped", [False] * n),
     )
 
 

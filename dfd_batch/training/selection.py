@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,22 @@ def used_of(name: str, pool: Pool, config: TrainConfig) -> Rows:
     if config.licences:
         rows = rows[[config.allows(pool.licences[i]) for i in rows]]
     return np.sort(rows)
+
+
+def beside_strangers(pool: Pool, rows: Rows, alone: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (genuine row, fake row) of swapped faces without their source: somebody else's face.
+
+    Args:
+        pool: Of the fakes.
+        rows: Faces of it that may be used.
+        alone: Fakes without a source, as `pairs_of` finds them.
+    """
+    genuine = rows[pool.labels[rows] == 0]
+    swapped = [i for i in alone if pool.swapped[i]]
+    if not len(genuine):
+        return []
+    drawn = np.random.default_rng(len(genuine)).integers(len(genuine), size=len(swapped))
+    return [(int(genuine[k]), i) for k, i in zip(drawn, swapped, strict=True)]
 
 
 def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:

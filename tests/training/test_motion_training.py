@@ -22,7 +22,7 @@ from dfd_batch.settings import Pools, Settings
 from dfd_batch.stages import Embed, RunContext
 from dfd_batch.training import clips, consecutive, motion, pools, temporal
 from dfd_batch.training.ahead import made
-from dfd_batch.training.clips import ClipForge
+from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.fit import EncoderRun
 from dfd_batch.training.forge import Donor
@@ -216,6 +216,13 @@ def test_media_of_all_licences_are_not_taken_for_those_of_some(work: Path) -> No
         motion.fit_motion(config(work, licences=("none such",)))
     marks = {config(work, licences=x).media_mark for x in ((), ("MIT",), ("CC0",))}
     assert len(marks) == 3 and "" in marks
+
+
+def test_clips_with_labelled_fakes_are_not_taken_for_those_of_genuine_media_alone(
+    work: Path,
+) -> None:
+    alone = config(work, labelled_share=0.0, generated_share=0.0)
+    assert clips_mark(config(work)) != clips_mark(alone)
 
 
 def test_any_pool_with_consecutive_frames_serves_whatever_its_name(

@@ -36,6 +36,8 @@ class Layout:
     is_here: Callable[[Tree], bool]
     read: Callable[[Tree], Contents]
     licence: str = ""
+    swaps: bool = True
+    """Whether each of its fakes was made from a genuine face."""
 
 
 def _has(*patterns: str) -> Callable[[Tree], bool]:
@@ -111,8 +113,11 @@ LAYOUTS: dict[str, Layout] = {
         "folders named real and fake (or genuine, original, 0_real; manipulated, 1_fake …)",
         folders.is_real_fake,
         folders.read_real_fake,
+        swaps=False,
     ),
-    "genuine": Layout("any folder; never guessed", lambda _: False, folders.read_genuine),
+    "genuine": Layout(
+        "any folder; never guessed", lambda _: False, folders.read_genuine, swaps=False
+    ),
 }
 """The more particular come first: the first whose marks are there is taken."""
 
@@ -144,7 +149,10 @@ def read(path: str, layout: str | None = None, storage: Storage | None = None) -
     if layout not in (None, "genuine") and not chosen.is_here(tree):
         raise UsageError(f"{path} holds no {layout}: there is no {chosen.marks}.")
     contents = chosen.read(tree)
-    samples = tuple(replace(s, licence=s.licence or chosen.licence) for s in contents.samples)
+    samples = tuple(
+        replace(s, licence=s.licence or chosen.licence, swapped=chosen.swaps and s.label == 1)
+        for s in contents.samples
+    )
     return replace(contents, samples=samples)
 
 

@@ -33,7 +33,10 @@ class Sample:
     links: tuple[str, ...] = ()
     """Further groups that a fake shows, e.g. the identity whose face was put in."""
     pair: str = ""
-    """URI of the genuine medium that a fake was made from, where it is there."""
+    """URI of the genuine medium that a fake was made from, or what else names it where it is not
+    there."""
+    swapped: bool = False
+    """A fake that was made from a genuine face, whether or not that is there too."""
     faces: tuple[LabelledBox, ...] = ()
     """Labels face by face, where the data set has them."""
     cropped: bool = False

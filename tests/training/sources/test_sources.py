@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Storage
 from dfd_batch.training import sources
 from dfd_batch.training.sources import LAYOUTS, LabelledBox, wilddeepfake
+from dfd_batch.training.splits import assign
 from tests.training.sources.trees import TREES, files, write_json
 
 
@@ -267,6 +269,66 @@ def test_genuine(tree) -> None:
     read = tree("genuine")
     assert read.labels() == {0: 4, 1: 0}
     assert read["c_frame12.png"].group == read["c_frame13.png"].group != read["b.jpg"].group
+
+
+FRAMES = {
+    # frames in a folder of their video, in one folder under several names; pictures of a camera
+    "real/vid1/0001.png": "vid1",
+    "real/vid1/0002.png": "vid1",
+    "fake/FaceSwap/vid1/0001.png": "vid1",
+    "real/a_0001.jpg": "a",
+    "real/a_0002.jpg": "a",
+    "real/b-0001.jpg": "b",
+    "real/b-0002.jpg": "b",
+    "fake/Deepfakes/a_0001.jpg": "Deepfakes/a_0001",
+    "real/000.mp4": "000",
+    "real/001.mp4": "001",
+    "fake/Deepfakes/000.mp4": "000",
+    "fake/Deepfakes/000_001.mp4": "Deepfakes/000_001",
+    "real/camera/IMG_0001.jpg": "camera/IMG_0001",
+    "real/camera/IMG_0002.jpg": "camera/IMG_0002",
+    "real/0007.png": "0007",
+    "real/0008.png": "0008",
+}
+
+
+def test_frames_of_one_video_and_fakes_of_all_methods_belong_together(tmp_path) -> None:
+    for name in FRAMES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = sources.read(str(tmp_path), "real-fake")
+    groups = {s.uri.removeprefix(f"{tmp_path}/"): s.group for s in found.samples}
+    assert groups == FRAMES
+    (line,) = (line for line in found.found if line.what == "pictures named as frames")
+    assert line.found == 6
+
+
+def test_the_first_parts_of_dfdc_alone_are_divided_anew(tmp_path) -> None:
+    part = tmp_path / "dfdc_train_part_0"
+    part.mkdir()
+    told = {f"{i:03d}.mp4": {"label": "REAL"} for i in range(40)}
+    (part / "metadata.json").write_text(json.dumps(told))
+    for name in told:
+        (part / name).touch()
+    placed, _ = assign(sources.read(str(tmp_path)).samples)
+    assert {sample.split for sample in placed} == {"train", "val"}
+
+
+def test_celeb_fakes_without_their_source_video_keep_apart_from_the_test(tmp_path) -> None:
+    for name in ("id0_id1_0000", "id0_id2_0000", "id0_id2_0001"):
+        (tmp_path / "Celeb-synthesis").mkdir(exist_ok=True)
+        (tmp_path / "Celeb-synthesis" / f"{name}.mp4").touch()
+    listed = "0 Celeb-synthesis/id0_id1_0000.mp4\n"
+    (tmp_path / "List_of_testing_videos.txt").write_text(listed)
+    placed, n_left_out = assign(sources.read(str(tmp_path), "celeb-df").samples)
+    assert n_left_out == 1
+    assert {Path(s.uri).stem for s in placed} == {"id0_id1_0000", "id0_id2_0001"}
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_known_sets_say_that_their_fakes_were_swapped(tree, layout) -> None:
+    known = layout not in ("real-fake", "genuine")
+    assert all(s.swapped == (known and s.label == 1) for s in tree(layout).contents.samples)
 
 
 def test_an_s3_prefix_reads_as_a_folder_does(tmp_path, bucket) -> None:
