@@ -18,7 +18,7 @@ N_DRAWS = 500
 FEWEST_GROUPS = 5
 """With fewer for a class, drawing them again says little: there is no interval then."""
 MOST_LEVELS = 20_000
-"""With more scores than these they are rounded to 1/10,000, which bounds the cost of a draw."""
+"""With more scores than these neighbours count as equal, which bounds the cost of a draw."""
 _CELLS = 4_000_000
 
 
@@ -116,12 +116,10 @@ class _Sample:
         threshold: float | None,
     ) -> None:
         self._threshold = threshold
-        if len(odds) > MOST_LEVELS:
-            odds = np.round(odds, 4)
-        negative, level = np.unique(-odds, return_inverse=True)
+        scores, level = _levels(odds, threshold)
         _, group = np.unique(np.asarray(groups), return_inverse=True)
-        self._scores = -negative
-        self.n_groups, self.n_levels = int(group.max()) + 1, len(negative)
+        self._scores, self._n_genuine = scores, float((~truth).sum())
+        self.n_groups, self.n_levels = int(group.max()) + 1, len(scores)
         shape = (self.n_groups, self.n_levels)
         self._genuine, self._fake = (
             csr_matrix((np.ones(int(of.sum())), (group[of], level[of])), shape)
@@ -137,7 +135,22 @@ class _Sample:
     def tally(self, counts: Floats) -> Tally:
         """Return the sample with its groups counted so often (B, G)."""
         genuine, fake = (np.asarray(counts @ m) for m in (self._genuine, self._fake))
-        return Tally(self._scores, genuine, fake, self._threshold)
+        return Tally(self._scores, genuine, fake, self._threshold, self._n_genuine)
+
+
+def _levels(odds: Floats, threshold: float | None) -> tuple[Floats, NDArray[np.int64]]:
+    """Return distinct scores, falling, and which of them each score is.
+
+    Too many are merged, as many neighbours everywhere, into their mean; never across the threshold.
+    """
+    negative, level = np.unique(-odds, return_inverse=True)
+    if len(negative) <= MOST_LEVELS:
+        return -negative, level
+    merged = np.arange(len(negative)) * MOST_LEVELS // len(negative)
+    if threshold is not None:
+        merged += -negative < threshold
+    level = np.unique(merged, return_inverse=True)[1][level]
+    return np.bincount(level, odds) / np.bincount(level), level
 
 
 def _values(

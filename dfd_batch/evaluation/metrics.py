@@ -26,6 +26,8 @@ class Tally:
     genuine: Floats  # (B, U), B draws
     fake: Floats  # (B, U)
     threshold: float | None = None
+    n_genuine: float = np.inf
+    """Genuine media of the sample that the draws are of."""
 
     @property
     def rates(self) -> tuple[Floats, Floats]:
@@ -64,7 +66,7 @@ def tpr_at(most_fpr: float) -> Callable[[Tally], Floats]:
     """
 
     def figure(tally: Tally) -> Floats:
-        if tally.genuine.sum(1).max() * most_fpr < 1 - _TINY:
+        if tally.n_genuine * most_fpr < 1 - _TINY:
             return np.full(len(tally.genuine), np.nan)
         fpr, tpr = tally.rates
         return np.asarray(np.where(fpr <= most_fpr + _TINY, tpr, 0).max(1), np.float64)

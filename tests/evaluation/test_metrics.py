@@ -143,12 +143,29 @@ def test_intervals_hold_their_value_and_come_from_groups():
     assert (single.value, single.low, single.high) == (pytest.approx(auc.value), None, None)
 
 
-def test_many_scores_are_rounded_and_hardly_change():
+def test_many_scores_are_merged_and_hardly_change():
     rng = np.random.default_rng(2)
-    labels = rng.integers(0, 2, 30_000)
-    scores = 1 / (1 + np.exp(-rng.normal(labels, 1)))
-    found = values(labels, scores)
-    assert found["AUC"] == pytest.approx(oracle.roc_auc_score(labels, scores), abs=1e-4)
+    labels = rng.integers(0, 2, 60_000)
+    odds = rng.normal(8 * labels - 4, 6)  # a tail that ends in ones
+    scores = 1 / (1 + np.exp(-odds))
+    found = measure(labels, scores, list(map(str, labels)), threshold=0.99992)
+    exact = {
+        "AUC": oracle.roc_auc_score(labels, scores),
+        "log loss": oracle.log_loss(labels, scores),
+        "TPR@FPR 0.1 %": np.mean(odds[labels == 1] > np.quantile(odds[labels == 0], 0.999)),
+    }
+    for name, value in exact.items():
+        assert found[name].value == pytest.approx(value, abs=2e-3), name
+    for name, label in (("false alarms", 0), ("detected", 1)):
+        assert found[name].value == np.mean(scores[labels == label] >= 0.99992)
+
+
+def test_a_rate_needs_as_many_genuine_media_in_the_sample_itself():
+    rng = np.random.default_rng(0)
+    for n_genuine, told in ((95, False), (100, True)):
+        labels = np.repeat([0, 1], [n_genuine, 100])
+        found = measure(labels, rng.random(len(labels)), [str(i) for i in range(len(labels))])
+        assert (found["TPR@FPR 1 %"].value is not None) == told
 
 
 def test_difference_is_paired():
