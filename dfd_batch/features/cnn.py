@@ -58,6 +58,11 @@ class FrameEncoder(nn.Module):
         """Return the last feature map (N, D, h, w) of normalised crops (N, 3, S, S)."""
         backbone: Any = self.backbone
         features: Tensor = backbone.forward_features(x)
+        if features.ndim != 4 or features.shape[1] != self.feature_dim:
+            raise UsageError(
+                f"{self.architecture.encoder} gives no feature map (N, {self.feature_dim}, h, w) "
+                f"but {tuple(features.shape)}: name a CNN, such as mobilenetv2_100 or resnet50."
+            )
         return features
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,11 +49,11 @@ def fit_on_ray(config: TrainConfig, listener: Listener | None, address: str | No
             (config.work / name).unlink(missing_ok=True)
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"config": config.model_dump(mode="json")},
+            train_loop_config={"config": _absolute(config).model_dump(mode="json")},
             scaling_config=ray.train.ScalingConfig(num_workers=config.workers, use_gpu=gpu),
             run_config=ray.train.RunConfig(
                 name="stage-a",
-                storage_path=str((config.work / "ray").resolve()),
+                storage_path=str(config.work.resolve() / "ray"),
                 failure_config=ray.train.FailureConfig(max_failures=MOST_FAILURES),
             ),
         )
@@ -61,6 +61,15 @@ def fit_on_ray(config: TrainConfig, listener: Listener | None, address: str | No
     finally:
         if own_ray:
             leave_ray()
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """Return the settings with paths that hold wherever Ray lets a worker stand."""
+    named = {key: getattr(config, key) for key in ("work", "out", "data", "initial_weights")}
+    paths = {k: v.resolve() for k, v in named.items() if isinstance(v, Path)}
+    if "initial_weights" in paths and not paths["initial_weights"].exists():
+        del paths["initial_weights"]  # the name of a shipped detector
+    return config.model_copy(update=paths)
 
 
 def _choose_device(config: TrainConfig) -> bool:

@@ -176,9 +176,14 @@ def jpeg(image: Image, quality: int) -> Image:
 
 
 def h264(frames: list[Image], crf: int) -> list[Image]:
-    """Return frames (H, W, 3), H and W even, after an H.264 round trip in memory."""
+    """Return frames (H, W, 3) after an H.264 round trip in memory."""
+    height, width = frames[0].shape[:2]
+    if height % 2 or width % 2:  # chroma has half of them
+        even = (0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        padded = h264([_u8(cv2.copyMakeBorder(f, *even)) for f in frames], crf)
+        return [f[:height, :width] for f in padded]
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = frames[0].shape[:2]
+    encoder.height, encoder.width = height, width
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
     encoder.thread_count = 1
     encoder.options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"}

@@ -14,15 +14,17 @@ from scipy.stats import rankdata
 from dfd_batch.checkpoint import Calibration
 
 Floats = NDArray[np.float64]
+FEWEST_GROUPS = 5
+"""Of a class; with fewer, drawing them again says little."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value with its 95 % bootstrap interval over groups."""
+    """A measured value with its 95 % bootstrap interval over groups; None where they are few."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,14 +54,20 @@ def auc_figure(
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     rows = [np.array(r) for r in members.values()]
+    if min(_n_groups(truth, groups), _n_groups(~truth, groups)) < FEWEST_GROUPS:
+        return Figure(auc(truth, odds), None, None, len(truth))
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(n_draws):
         take = np.concatenate([rows[g] for g in rng.integers(len(rows), size=len(rows))])
         drawn.append(auc(truth[take], odds[take]))
     kept = [v for v in drawn if not np.isnan(v)]
-    low, high = np.percentile(kept, [2.5, 97.5]) if kept else (float("nan"), float("nan"))
+    low, high = np.percentile(kept, [2.5, 97.5])
     return Figure(auc(truth, odds), float(low), float(high), len(truth))
+
+
+def _n_groups(among: NDArray[np.bool_], groups: list[str]) -> int:
+    return len({group for group, one in zip(groups, among, strict=True) if one})
 
 
 def pair_order(labels: ArrayLike, scores: ArrayLike, groups: list[str]) -> float:

@@ -58,6 +58,7 @@ class Progress:
     best: float = -math.inf
     loss: float = math.nan  # running mean
     next_look: int = 0
+    measured_on: str = ""  # what the best look was at
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -143,7 +144,7 @@ class EncoderRun:
             until_step: Save and return after this step.
             stop: Asked before every step whether to save and return; Ctrl-C and SIGTERM do too.
         """
-        if self.done >= 1 and self.progress.history:
+        if self.done >= 1 and self.progress.history and self._is_out():
             return True
         with Interrupts() as interrupts, self._roomy():
             finished = self._steps(until_step, lambda: interrupts.any or stop())
@@ -153,6 +154,10 @@ class EncoderRun:
                     self._listener(self.standing())
                 self.save()
         return finished
+
+    def _is_out(self) -> bool:
+        """Return whether the best weights so far lie where the settings want them."""
+        return (self.config.out / "card.json").is_file()
 
     def _roomy(self) -> AbstractContextManager[None]:
         return kept_heap() if self.device.type == "cpu" else nullcontext()
@@ -321,7 +326,7 @@ class EncoderRun:
             file.write(json.dumps(entry) + "\n")
         looks.curves(p.history, config.work / "curves.png")
         cards.export(encoder, config, entry, config.work / "last")
-        score = looks.score(found)
-        if score >= p.best:
-            p.best = score
+        score, measured_on = looks.score(found), looks.measured_on(config)
+        if score >= p.best or measured_on != p.measured_on or not self._is_out():
+            p.best, p.measured_on = score, measured_on
             cards.export(encoder, config, entry, config.out)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.random import Generator
 
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.datasets import PairBatches
@@ -63,7 +64,7 @@ def _forged(config: TrainConfig) -> HeldOut | None:
     batches = [pairs[step] for step in range(len(pairs))]
     crops = np.concatenate([crops.numpy() for crops, _ in batches])
     labels = np.concatenate([labels.numpy() for _, labels in batches]).astype(np.int64)
-    groups = [str(i // 2) for i in range(len(labels))]
+    groups = [group for group in pairs.drawn for _ in range(2)]
     return HeldOut(crops, labels, groups, "forged")
 
 
@@ -77,3 +78,10 @@ class _HeldOutPairs(PairBatches):
         self._genuine = {name: _rows(name, pool, 0, config) for name, pool in self._pools.items()}
         self.n_faces = sum(len(rows) for rows in self._genuine.values())
         self._n_steps = -(-min(self.n_faces, MOST_FACES // 2) // BATCH_PAIRS)
+        self.drawn: list[str] = []
+        """Group of each pair so far."""
+
+    def _draw_genuine(self, shares: dict[str, float], rng: Generator) -> tuple[str, int]:
+        name, i = super()._draw_genuine(shares, rng)
+        self.drawn.append(self._pools[name].groups[i])
+        return name, i

@@ -129,7 +129,8 @@ def build(config: TrainConfig) -> FrameEncoder:
     if base is not None:
         load_part(encoder, base, "encoder")
     elif given == "timm":
-        encoder.backbone.load_state_dict(_download(name))
+        there = _download(name)  # a VGG's has more layers than we use
+        encoder.backbone.load_state_dict({k: there[k] for k in encoder.backbone.state_dict()})
     elif isinstance(given, Path):
         _load_file(encoder, name, given)
     return encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def look(encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
     if "dfdc_auc" not in found:
         found |= _held_out(encoder, config)
     return found
+
+
+def measured_on(config: TrainConfig) -> str:
+    """Return what names the media that `score` is of: looks at other ones are not comparable."""
+    told = hashlib.sha256()
+    development = config.work / "pools" / "dfdc_dev" / "index.parquet"
+    every = sorted((config.work / "pools").glob("*/index.parquet"))
+    for path in [development] if development.is_file() else every:
+        told.update(path.parent.name.encode() + path.read_bytes())
+    return told.hexdigest()[:12]
 
 
 def score(found: dict[str, Any]) -> float:
@@ -114,10 +125,14 @@ def _dev(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
 
 
 def _generated(pool: Pool, encoder: nn.Module, config: TrainConfig) -> dict[str, Any]:
-    """Return AUC of held-out generated faces against held-out genuine portraits."""
+    """Return AUC of held-out generated faces against held-out genuine portraits, if there are."""
     size, rows = config.preprocessing.crop_size, pool.rows(1, True)
+    if not (config.work / "pools" / "portraits" / "index.parquet").is_file():
+        return {}
     portraits = work_pool(config.work, "portraits")
     some = portraits.rows(0, True)[: 2 * len(rows)]
+    if not len(rows) or not len(some):
+        return {}
     crops = np.concatenate(
         [evaluation_crops(pool, size, rows), evaluation_crops(portraits, size, some)]
     )
@@ -136,7 +151,9 @@ def curves(history: list[dict[str, Any]], path: Path) -> None:
             continue
         auc = [h[key] for h in history]
         axes[1].plot(images, [a["value"] for a in auc], label=label, lw=2)
-        axes[1].fill_between(images, [a["low"] for a in auc], [a["high"] for a in auc], alpha=0.2)
+        if all(a["low"] is not None for a in auc):
+            low, high = ([a[end] for a in auc] for end in ("low", "high"))
+            axes[1].fill_between(images, low, high, alpha=0.2)
     names = [k for k in (history[0] if history else {}) if k.startswith("dev_") or "gen" in k]
     for name in names:
         if isinstance(history[0][name], float):

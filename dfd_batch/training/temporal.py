@@ -80,6 +80,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     hours = base.card.training.hours + (time.monotonic() - started) / 3600
     training = card.training.model_copy(
         update={
+            "command": _commands(base.card, command),
             "clips_seen": config.clips,
             "hours": hours,
             "data": cards.with_sources(card.training.data, cards.sources(config)),
@@ -90,6 +91,12 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         if part is not None:
             weights |= {f"{name}.{k}": v.cpu().numpy() for k, v in part.state_dict().items()}
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
+
+
+def _commands(card: ModelCard, command: str) -> str:
+    """Return the command lines that make a detector: that of its encoder, then ours if another."""
+    before = card.training.command
+    return before if before.endswith(command) else f"{before}; {command}"
 
 
 def _fitting(config: TrainConfig, card: ModelCard) -> TrainConfig:
@@ -124,8 +131,12 @@ def _card(
         ]
     )
     kept = tuple(m for m in card.metrics if not m.name.startswith("clip "))
+    told = tuple(line for line in config.limitations if line not in card.limitations)
     return card.model_copy(
         update={
+            "name": config.name or card.name,
+            "provisional": config.provisional or card.provisional,
+            "limitations": (*told, *card.limitations),
             "architecture": config.architecture,
             "description": cards.description(config, config.architecture),
             "image_calibration": image,

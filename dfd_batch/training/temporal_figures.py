@@ -59,7 +59,6 @@ def judge_head(
     """
     odds = {"temporal head": clip_logits(head, data), "mean of frames": data.frame_logits.mean(1)}
     operation, labels = np.array(data.operations), data.clip_labels
-    pairs = [f"{group}/{i // 2}" for i, group in enumerate(data.groups)]
     troubled = np.array([bool(trouble) for trouble in data.troubles])
     hard, easy = troubled & (labels == 0), ~troubled & (labels == 0)
     metrics = []
@@ -70,7 +69,7 @@ def judge_head(
         if not 0 < labels[rows].sum() < len(rows):
             continue
         for kind, values in odds.items():
-            figure = evaluate.auc_figure(labels[rows], values[rows], [pairs[i] for i in rows])
+            figure = evaluate.auc_figure(labels[rows], values[rows], [data.groups[i] for i in rows])
             metrics.append(
                 Metric(
                     name=f"clip AUC, {kind}",

@@ -46,6 +46,12 @@ def test_every_named_encoder_saves_loads_and_embeds(tmp_path, name, output):
     assert np.ptp(vectors.astype(np.float32), axis=0).max() > 0
 
 
+def test_an_encoder_without_a_feature_map_is_a_usage_error():
+    encoder = FrameEncoder(Architecture(encoder="vit_tiny_patch16_224"))
+    with pytest.raises(UsageError, match=r"vit_tiny_patch16_224 gives no feature map .* a CNN"):
+        encoder(torch.zeros(1, 3, 224, 224))
+
+
 def test_micro_batches_change_nothing_and_no_crops_is_no_features(tmp_path):
     saved = checkpoint(tmp_path, Architecture(encoder="mobilenetv2_100"))
     crops = np.random.default_rng(1).integers(0, 256, (5, 96, 96, 3), np.uint8)

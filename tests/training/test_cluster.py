@@ -55,9 +55,12 @@ def other_work(directory: Path, pools: Path) -> Path:
     return directory
 
 
-def test_two_workers_learn_what_one_learns(work: Path, tmp_path: Path, toy_pools: Path) -> None:
+def test_two_workers_learn_what_one_learns(
+    work: Path, tmp_path: Path, toy_pools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[Standing] = []
-    shared = config(work, workers=2, optimizer="sam")
+    monkeypatch.chdir(work.parent)  # Ray's workers stand elsewhere
+    shared = config(Path(work.name), workers=2, optimizer="sam")
     assert fit_on_ray(shared, told.append, None)
     alone = other_work(tmp_path / "alone", toy_pools)
     torch.set_num_threads(1)

@@ -35,6 +35,13 @@ def test_interval_holds_the_value_and_shrinks_with_more_groups() -> None:
     assert width(400) < width(20)
 
 
+def test_of_few_groups_there_is_no_interval() -> None:
+    labels, scores = [0, 1] * 40, list(np.random.default_rng(0).random(80))
+    few = evaluate.auc_figure(labels, scores, [str(i // 2 % 4) for i in range(80)])
+    assert (few.low, few.high) == (None, None) and few.n == 80
+    assert evaluate.auc_figure(labels, scores, [str(i // 2 % 5) for i in range(80)]).low is not None
+
+
 def test_pair_order_counts_pairs_only() -> None:
     order = evaluate.pair_order([0, 1, 0, 1, 0], [0.1, 0.9, 0.8, 0.2, 5], ["a", "a", "b", "b", "c"])
     assert order == 0.5

@@ -209,6 +209,62 @@ def test_a_finished_run_is_left_as_it_is(work: Path) -> None:
     assert (work / "looks.jsonl").read_text() == looks
 
 
+def test_a_finished_run_is_written_where_it_is_wanted_next(work: Path) -> None:
+    assert EncoderRun(config(work, images=16)).run()
+    assert EncoderRun(config(work, images=16, out=work / "other")).run()
+    first, second = (checkpoint.load(str(work / name)) for name in ("best", "other"))
+    assert first.weights.keys() == second.weights.keys()
+    assert all(np.array_equal(first.weights[k], second.weights[k]) for k in first.weights)
+
+
+def test_looks_at_other_media_are_not_compared(tmp_path: Path, toy_pools: Path, work: Path) -> None:
+    alone = tmp_path / "alone"
+    (alone / "pools").mkdir(parents=True)
+    (alone / "pools" / "portraits").symlink_to(toy_pools / "portraits")
+    run = EncoderRun(config(alone, images=16))
+    run.run()
+    run.progress.best = 2.0  # as if forged faces had been easier than labelled ones are
+    run.save()
+    (alone / "pools" / "dfdc_dev").symlink_to(toy_pools / "dfdc_dev")
+    assert EncoderRun(config(alone, images=32)).run()
+    card = checkpoint.load_card(str(alone / "best"))
+    assert card.training.images_seen == 32
+    assert card.metrics[0].data.startswith("labelled/dfdc")
+
+
+def test_swaps_without_their_source_are_learned_beside_somebody_elses_face(
+    tmp_path: Path, toy_pools: Path
+) -> None:
+    own = tmp_path / "own"
+    toys = pools.read(toy_pools / "portraits")
+    faces = [
+        pools.Face(
+            np.array(toys.patches[i]), toys.landmarks[i], 64.0, f"{i}", i % 2, f"{i}",
+            split="train", swapped=i % 2 == 1,
+        )
+        for i in range(len(toys))
+    ]  # fmt: skip
+    pools.write(own / "pools" / "wild", faces)
+    batches = ShareOfPairs(config(own), 4)
+    assert (batches.n_labelled, batches.n_generated) == (12, 0)
+    pool = pools.read(own / "pools" / "wild")
+    name, genuine, fake = batches.labelled_pair(0)
+    assert (name, pool.labels[genuine], pool.labels[fake]) == ("wild", 0, 1)
+
+
+def test_a_look_at_generated_faces_needs_portraits_beside_them(
+    tmp_path: Path, toy_pools: Path, work: Path
+) -> None:
+    encoder = FrameEncoder(config(work).architecture)
+    assert "generated_auc" in looks.look(encoder, config(work))
+    for names in (("generated", "clips"), ("generated", "dfdc")):
+        alone = tmp_path / "-".join(names)
+        (alone / "pools").mkdir(parents=True)
+        for name in names:
+            (alone / "pools" / name).symlink_to(toy_pools / name)
+        assert "generated_auc" not in looks.look(encoder, config(alone))
+
+
 def test_without_a_development_set_held_out_groups_choose(
     tmp_path: Path, toy_pools: Path, work: Path
 ) -> None:
@@ -266,9 +322,11 @@ def test_toy_training_learns_and_leaves_a_complete_checkpoint(work: Path) -> Non
 
 
 def test_temporal_head_is_added_to_an_encoder(work: Path) -> None:
-    settings = config(work, clips=16, temporal_epochs=2, images=16)
+    settings = config(work, clips=16, temporal_epochs=2, images=16, command="train a")
     EncoderRun(settings).run()
-    card = temporal.add_temporal(settings, settings.out, work / "full")
+    other = settings.model_copy(update={"command": "train b"})
+    card = temporal.add_temporal(other, settings.out, work / "full")
+    assert card.training.command == "train a; train b"
     assert card.architecture.temporal == "lstm"
     assert card.video_calibration.n_samples > 0
     assert card.thresholds.suspicious <= card.thresholds.manipulated

@@ -119,6 +119,13 @@ def test_h264_round_trip_keeps_order_and_loses_detail_with_crf() -> None:
     assert max(errors[0]) < min(errors[1]) < 30
 
 
+def test_h264_takes_pictures_of_any_size() -> None:
+    ramp = np.tile(np.linspace(0, 255, 75).astype(np.uint8)[:, None, None], (1, 51, 3))
+    (out,) = degrade.h264([ramp], 18)
+    assert out.shape == ramp.shape
+    assert np.abs(out.astype(int) - ramp).mean() < 4
+
+
 def _clip(n: int = 10) -> Clip:
     rng = np.random.default_rng(5)
     shifts = np.cumsum(rng.normal(0, 2, (n, 2)), 0).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from typer.testing import CliRunner
 
@@ -59,16 +61,19 @@ def dfd(*given: str) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def test_a_training_leaves_checkpoint_record_and_curves(work: Path) -> None:
+def test_a_training_leaves_checkpoint_record_and_curves(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = ("--name", "of mine", "--limitation", "Toy faces.", "--optimizer", "sam")
-    code, output = dfd(*arguments(work, *told))
+    monkeypatch.setattr(sys, "argv", ["dfd", *arguments(work, *told)])
+    code, output = dfd(*sys.argv[1:])
     assert code == 0, output
     card = checkpoint.load_card(str(work / "mine"))
     assert card.name == "of mine"
     assert card.architecture.temporal == "lstm"
     assert card.limitations[0] == "Toy faces."
     assert card.training.images_seen == 32
-    assert card.training.command.startswith("dfd ")
+    assert card.training.command == shlex.join(sys.argv)
     assert "CPU cores" in card.training.hardware
     run = json.loads((work / "run.json").read_text())
     assert run["config"]["optimizer"] == "sam"
@@ -226,7 +231,8 @@ def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -
     assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
     mine, full = str(work / "mine"), str(work / "full")
     settings = ("--work", str(work), "--config", str(work / "train.toml"))
-    code, output = dfd("train", *settings, "--out", full, "--temporal-only", mine)
+    named = ("--name", "newsroom", "--limitation", "Seen on our own clips alone.")
+    code, output = dfd("train", *settings, "--out", full, "--temporal-only", mine, *named)
     assert code == 0, output
     before, after = checkpoint.load(mine), checkpoint.load(full)
     ours = before.part("encoder")
@@ -235,6 +241,8 @@ def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -
     assert (after.card.architecture.temporal, after.card.architecture.motion) == ("lstm", 64)
     assert after.card.preprocessing == before.card.preprocessing
     assert after.card.training.data == before.card.training.data
+    assert after.card.name == "newsroom"
+    assert after.card.limitations[0] == "Seen on our own clips alone."
     account = json.loads((work / "temporal.json").read_text(encoding="utf-8"))
     assert len(account["starts"]) == 1
     code, output = dfd("train", *settings, "--out", full, "--temporal-only", "nowhere")
@@ -359,6 +367,27 @@ def test_families_of_encoders_can_begin(work: Path, encoder: str) -> None:
     given = TrainConfig(work=work, out=work, architecture=Architecture(encoder=encoder))
     vectors, logits = initial.build(given).eval()(torch.zeros(1, 3, 96, 96))
     assert vectors.shape[0] == logits.shape[0] == 1
+
+
+@pytest.mark.parametrize("encoder", ["vgg11", "mobilenetv2_035"])
+def test_pretrained_weights_of_timm_are_taken_over(
+    work: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = timm.create_model
+    made = {}
+
+    def offline(name: str, pretrained: bool = False, **more: Any) -> torch.nn.Module:
+        model = create(name, pretrained=False, **more)
+        if pretrained:
+            made.update(model.state_dict())
+        return model
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    given = TrainConfig(
+        work=work, out=work, architecture=Architecture(encoder=encoder), initial_weights="timm"
+    )
+    built = initial.build(given).backbone.state_dict()
+    assert built and all(torch.equal(built[name], made[name]) for name in built)
 
 
 @pytest.mark.slow
