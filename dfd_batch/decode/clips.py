@@ -88,7 +88,8 @@ class ClipReader:
                 time_s = 0.0 if previous_s is None else previous_s + step_s
             else:
                 time_s = float((frame.pts - (self._zero or 0)) * self._stream.time_base)
-            if previous_s is not None and time_s <= previous_s:  # stamps that stand still
+            # stamps that stand still; sums of steps miss the next stamp by a rounding
+            if previous_s is not None and time_s <= previous_s + EPS_S:
                 time_s = previous_s + step_s
             previous_s = time_s
             if time_s > self._last_s + EPS_S:

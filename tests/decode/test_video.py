@@ -111,6 +111,17 @@ def test_stride_takes_every_nth_frame(tmp_path: Path) -> None:
     assert (account.n_frames_decoded, account.n_frames_used) == (48, 16)
 
 
+def test_frames_out_of_order_in_an_avi_are_all_read(tmp_path: Path) -> None:
+    made = {"gop": 250, "options": {"preset": "medium", "sc_threshold": "40"}}  # as PyAV has it
+    path = write_video(tmp_path / "a.avi", numbered_frames(600), **made)
+    _, clips, account = read(path)
+    numbers = [number_of(frame) for clip in clips for frame in clip.frames]
+    wrong = np.abs(np.array(numbers) - np.arange(600) % 78)
+    assert wrong.max() <= 1
+    assert (np.diff(times_of(clips)) > 0).all()
+    assert account.n_frames_used == account.n_frames_decoded == 600
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_variable_frame_rate_keeps_exact_times(suffix: str, tmp_path: Path) -> None:
     pts_ms = [40 * i + 11 * (i % 3) for i in range(40)]
