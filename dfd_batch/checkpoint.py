@@ -87,6 +87,9 @@ class OperatingPoint(_Part):
     n_images: int
     n_videos: int
     coverage: str
+    looks: str = ""
+    """`looks_id` of the settings that they were judged with; cards from before they were noted
+    have none."""
     date: str
     base: str
     """Name and version of the detector that was given its own thresholds."""
@@ -257,6 +260,11 @@ def save(directory: Path, card: ModelCard, weights: dict[str, NDArray[Any]]) -> 
     return Checkpoint(card, stored)
 
 
+def looks_id(*plans: BaseModel) -> str:
+    """Return the fingerprint of settings that change what is looked at, whatever the detector."""
+    return _digest([plan.model_dump(mode="json") for plan in plans])
+
+
 def detector_id(card: ModelCard, *plans: BaseModel) -> str:
     """Return the fingerprint of everything that a verdict depends on.
 
@@ -280,5 +288,9 @@ def detector_id(card: ModelCard, *plans: BaseModel) -> str:
         "pooling": card.pooling.model_dump(mode="json"),
         "plans": [plan.model_dump(mode="json") for plan in plans],
     }
+    return _digest(told)
+
+
+def _digest(told: Any) -> str:
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -172,6 +172,7 @@ def _card(
         n_images=n - n_videos,
         n_videos=n_videos,
         coverage=coverage,
+        looks=checkpoints.looks_id(*settings.judging),
         date=f"{now:%Y-%m-%d}",
         base=origin.base if origin else f"{base.name} {base.version}",
         command=wanted.command,

@@ -179,8 +179,9 @@ def _rate(rule: Delete, detector_id: str, accounts: Accounts) -> Metric:
     if not judge.calibrated:
         raise UsageError(
             f"Delete is refused: detector {detector_id} ({judge.card.name} {judge.card.version}) "
-            "was not calibrated on your own genuine media, so its false alarms are unknown. Run "
-            "`dfd calibrate`, then scan with the checkpoint that it writes."
+            "was not calibrated on your own genuine media with the settings of the scan, so its "
+            "false alarms are unknown. Run `dfd calibrate` with these settings, then scan with "
+            "the checkpoint that it writes."
         )
     bounds = judge.card.thresholds.model_dump()
     least = max(rule.min_probability, min(bounds[v.value] for v in rule.verdicts))

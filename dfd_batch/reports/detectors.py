@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import storage as stores
-from dfd_batch.checkpoint import Metric, ModelCard
+from dfd_batch.checkpoint import Metric, ModelCard, OperatingPoint
 from dfd_batch.outcomes import UsageError, Verdict
 from dfd_batch.reports.files import THREADS
 from dfd_batch.schema import TIMESTAMP
-from dfd_batch.settings import Settings, Storage
+from dfd_batch.settings import Sampling, Settings, Storage
 
 FIGURE = "false alarm rate"
 """Of a card's metrics, what `dfd calibrate` calls a band's rate: `false alarm rate, suspicious`."""
@@ -59,16 +59,16 @@ BANDS = pa.schema(
 
 @dataclass(frozen=True)
 class Judge:
-    """A detector that judged: its card and how much of a video its runs looked at."""
+    """A detector that judged: its card and how its runs looked at media."""
 
     card: ModelCard
-    coverage: str
+    settings: Settings
 
     @property
     def calibrated(self) -> bool:
         """Whether its bands were set on genuine media of the kind, looked at the same way."""
         point = self.card.operating_point
-        return point is not None and point.coverage == self.coverage
+        return point is not None and _looks(point) == checkpoints.looks_id(*self.settings.judging)
 
     def false_alarms(self, threshold: float) -> Metric | None:
         """Return the false alarm rate that bounds what lies at or above a probability.
@@ -102,6 +102,17 @@ class Judge:
     def _bounds(self) -> list[tuple[str, float]]:
         bounds = self.card.thresholds.model_dump()
         return [(verdict.value, bounds[verdict.value]) for verdict in list(Verdict)[1:]]
+
+
+def _looks(point: OperatingPoint) -> str | None:
+    """Return the fingerprint of the settings that a calibration was made with, if it is known."""
+    if point.looks:
+        return point.looks
+    try:  # older cards tell the coverage alone: nothing else is taken to have been changed
+        sampling = Sampling.model_validate({"coverage": point.coverage})
+    except ValidationError:
+        return None
+    return checkpoints.looks_id(*Settings(sampling=sampling).judging)
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,7 @@ def _judge(began: dict[str, Any], detector_id: str, checkpoint: str | None) -> J
         return None
     for card in _cards(began, settings, checkpoint):
         if checkpoints.detector_id(card, *settings.judging) == detector_id:
-            return Judge(card, settings.sampling.coverage.value)
+            return Judge(card, settings)
     return None
 
 

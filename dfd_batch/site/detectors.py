@@ -42,7 +42,7 @@ class JudgedBy:
     def _judge(self) -> Judge | None:
         if self.card is None or self.settings is None:
             return None
-        return Judge(self.card, self.settings.sampling.coverage.value)
+        return Judge(self.card, self.settings)
 
     @property
     def verdict_settings(self) -> dict[str, Any]:

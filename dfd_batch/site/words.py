@@ -70,8 +70,8 @@ def calibration(judged: JudgedBy) -> str:
     )
     if not judged.calibrated:
         return (
-            f"{own} under {point.coverage} coverage; these objects were looked at otherwise, so "
-            "its rate of false alarms does not hold for them."
+            f"{own} under {point.coverage} coverage; these objects were looked at with other "
+            "settings, so its rate of false alarms does not hold for them."
         )
     return f"{own}, for at most {100 * point.target_fpr:g} % of such suspicious or worse."
 

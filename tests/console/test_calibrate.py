@@ -71,6 +71,7 @@ def test_a_new_card_with_the_same_weights_holds_the_rate(base: Path, tmp_path: P
     point = after.card.operating_point
     assert point is not None
     assert (point.target_fpr, point.n_images, point.n_videos) == (0.01, 400, 0)
+    assert point.looks == checkpoints.looks_id(*Settings().judging)
     assert point.base == "toy 1" and point.coverage == "standard" and "20" in point.date
     assert (after.card.name, after.card.version[:9]) == ("own", "1+fpr0.01")
     rates = {m.name: m for m in after.card.metrics}

@@ -19,7 +19,7 @@ from dfd_batch.reports.views import query
 from dfd_batch.reports.write import write_rows
 from dfd_batch.runs import Run, open_run
 from dfd_batch.schema import MANIFEST, REPORT
-from dfd_batch.settings import Select, Settings, Storage
+from dfd_batch.settings import Features, Select, Settings, Storage
 from dfd_batch.storage import is_s3
 from dfd_batch.storage.acting import place_of
 
@@ -74,21 +74,24 @@ class Archive:
     def names(self) -> set[str]:
         return {n for n in SCORES if self.content(self.uri(n)) is not None}
 
-    def scan(self, calibrated: bool = True, hour: int = 0, **scores: float) -> None:
+    def scan(
+        self, point: OperatingPoint | None = POINT, hour: int = 0, views: int = 1, **scores: float
+    ) -> None:
         """Leave behind what a scan of all objects does."""
         rates = {"inconclusive": 0.012, "suspicious": 0.003, "manipulated": 0.001}
         card = ModelCard(
             name="toy", version="1", description="", thresholds=BANDS,
-            operating_point=POINT if calibrated else None,
+            operating_point=point,
             metrics=tuple(
                 Metric(name=f"false alarm rate, {b}", data="", value=v, n=1000, command="")
                 for b, v in rates.items()
-            ) if calibrated else (),
+            ) if point else (),
         )  # fmt: skip
-        detector = checkpoints.detector_id(card, *Settings().judging)
+        settings = Settings(features=Features(views=views))
+        detector = checkpoints.detector_id(card, *settings.judging)
         began = NOON + timedelta(hours=hour)
         run = Run(f"{began:%Y%m%dT%H%M%S}-aa", self.out, began)
-        open_run(run, MANIFEST.empty_table(), self.source, Settings(), card, detector)
+        open_run(run, MANIFEST.empty_table(), self.source, settings, card, detector)
         rows = []
         known = SCORES | {f"{name}.mp4": p for name, p in scores.items()}
         for item in listing(self.source, Select(), STORAGE):
@@ -344,10 +347,29 @@ def test_delete_without_a_calibration_is_refused(
     archive: Archive, policy: Callable[[str], Path]
 ) -> None:
     other = Archive(archive.source, f"{archive.out}-uncalibrated", archive.aside)
-    other.scan(calibrated=False)
+    other.scan(point=None)
     done = run("act", other, "--policy", policy(DELETE), "--apply")
     assert done.exit_code == 2 and "dfd calibrate" in done.stderr
     assert other.names() == set(SCORES) and table(other) == []
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "scanned", "holds"),
+    [(8, 8, True), (8, 1, False), (1, 8, False), (None, 8, False)],
+)
+def test_a_calibration_holds_for_scans_with_its_settings_alone(
+    archive: Archive,
+    policy: Callable[[str], Path],
+    calibrated: int | None,
+    scanned: int,
+    holds: bool,
+) -> None:
+    other = Archive(archive.source, f"{archive.out}-other", archive.aside)
+    settings = calibrated and Settings(features=Features(views=calibrated))
+    looks = checkpoints.looks_id(*settings.judging) if settings else ""  # "": an older card's
+    other.scan(POINT.model_copy(update={"looks": looks}), views=scanned)
+    done = run("act", other, "--policy", policy(DELETE))
+    assert (done.exit_code, "dfd calibrate" in done.stderr) == (0 if holds else 2, not holds)
 
 
 def test_the_allow_list_and_the_owners_tag_are_honoured(
