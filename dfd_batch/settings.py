@@ -87,18 +87,26 @@ class Sampling(_Section):
     """Every `stride`-th frame is used; 1 keeps frames consecutive, as the LSTM was trained."""
 
 
-class Limits(_Section):
-    """What one object may cost before it is given up."""
+class Bounds(_Section):
+    """Limits that change how an object is judged, not only whether it is."""
 
-    max_object_bytes: Bytes = 20 * 2**30
-    """Larger objects are `too_large` and not read."""
-    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
-    """Pixels of one image or frame; above it the object is `too_large`."""
     decode_long_side: Annotated[int, Field(ge=64)] = 1920
     """Larger frames are reduced to this long side as they leave the decoder."""
     max_full_clips: Annotated[int, Field(ge=1)] = 128
     """Clips of one video under `full` coverage: 82 s at 25 fps without a gap; in longer videos
     these clips are spread evenly. More of them want more `faces.max_crops` as well."""
+
+
+class Limits(Bounds):
+    """What one object may cost before it is given up.
+
+    What was refused as `too_large` is done: with a higher limit, scan it into another OUT.
+    """
+
+    max_object_bytes: Bytes = 20 * 2**30
+    """Larger objects are `too_large` and not read."""
+    max_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """Pixels of one image or frame; above it the object is `too_large`."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     timeout_per_clip_s: Annotated[float, Field(ge=0)] = 5.0
     """The deadline of an object is `timeout_s` + clips x `timeout_per_clip_s`."""
@@ -181,7 +189,12 @@ class Settings(_Section):
     @property
     def judging(self) -> tuple[BaseModel, ...]:
         """Return the sections that change verdicts: part of a detector's fingerprint."""
-        return self.sampling, self.faces, self.features
+        given = self.limits.model_dump(include=set(Bounds.model_fields))
+        if self.sampling.coverage is not Coverage.FULL:
+            del given["max_full_clips"]  # bounds nothing
+        bounds, sections = Bounds(**given), (self.sampling, self.faces, self.features)
+        # as defaults they are left out, as before they counted: no archive is scanned again
+        return sections if bounds == Bounds() else (*sections, bounds)
 
 
 def load(flags: dict[str, Any] | None = None, config: Path | None = None) -> Settings:

@@ -1,6 +1,6 @@
 import pytest
 
-from dfd_batch import settings
+from dfd_batch import checkpoint, settings
 from dfd_batch.outcomes import UsageError
 
 
@@ -48,6 +48,25 @@ def test_an_unknown_variable_and_a_broken_file_are_usage_errors(tmp_path, monkey
     monkeypatch.setenv("DFD_SAMPLNG__COVERAGE", "full")
     with pytest.raises(UsageError, match="DFD_SAMPLNG__COVERAGE"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("coverage", "limits", "counts"),
+    [
+        ("standard", {"decode_long_side": 1280}, True),
+        ("full", {"max_full_clips": 256}, True),
+        ("standard", {"max_full_clips": 256}, False),  # bounds nothing
+        ("full", {"timeout_s": 5, "max_pixels": 10, "max_attempts": 9}, False),
+        ("full", {"decode_long_side": 1920, "max_full_clips": 128}, False),
+    ],
+)
+def test_limits_that_change_verdicts_are_part_of_the_fingerprint(coverage, limits, counts):
+    card = checkpoint.ModelCard(name="test", version="1", description="")
+    before = settings.load({"sampling": {"coverage": coverage}})
+    after = settings.load({"sampling": {"coverage": coverage}, "limits": limits})
+    ids = {checkpoint.detector_id(card, *s.judging) for s in (before, after)}
+    assert (len(ids) == 2) == counts
+    assert checkpoint.detector_id(card, before.sampling, before.faces, before.features) in ids
 
 
 def test_lists_in_the_environment_are_separated_by_commas(monkeypatch):

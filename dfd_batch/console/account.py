@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dfd_batch.console.text import counts, duration, printable, size
-from dfd_batch.outcomes import RETRYABLE, Verdict
+from dfd_batch.outcomes import RETRYABLE, Outcome, Verdict
 
 FLAGGED = (Verdict.MANIPULATED, Verdict.SUSPICIOUS)
 
@@ -60,6 +60,11 @@ def next_steps(outcomes: Mapping[str, int], verdicts: Mapping[str, int], out: st
     where = printable(shlex.quote(out))
     if n_again:
         told.append(f"{n_again:,} failed for a reason that may pass: run the same command again")
+    if n_large := outcomes.get(Outcome.TOO_LARGE, 0):
+        told.append(
+            f"{n_large:,} too large, which counts as done here: with higher limits scan them into "
+            "another --out"
+        )
     if n_flagged:
         told.append(
             f"{n_flagged:,} flagged: `dfd query worst --reports {where}`, pictures by `dfd report "
