@@ -59,7 +59,7 @@ def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
 
 def _found(container: InputContainer, stream: VideoStream) -> Timeline:
     declared_s = declared_duration_s(container, stream)
-    if container.format.name.startswith("matroska"):
+    if _is_matroska(container):
         return _from_cues(container, stream, declared_s)
     entries = stream.index_entries
     if len(entries) and _seconds(stream, entries[-1].timestamp) >= 0.8 * (declared_s or 1e9):
@@ -79,12 +79,17 @@ def _zero(container: InputContainer, stream: VideoStream) -> int | None:
 
 
 def declared_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return the duration that the headers tell."""
+    """Return the duration that the headers tell, from the stream's first frame on."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
-    if container.duration and container.duration > 0:
-        return float(container.duration / av.time_base)
-    return None
+    told_s = float((container.duration or 0) / av.time_base)
+    if _is_matroska(container):  # tells its last moment, whenever the pictures begin
+        told_s -= max(0.0, float((stream.start_time or 0) * (stream.time_base or 0)))
+    return told_s if told_s > 0 else None
+
+
+def _is_matroska(container: InputContainer) -> bool:
+    return container.format.name.startswith("matroska")
 
 
 def _seconds(stream: VideoStream, stamp: int) -> float:
@@ -147,7 +152,8 @@ def _from_cues(
     last_s = 0.0
     ahead_s = declared_s if declared_s is not None else 1e6
     try:
-        container.seek(int(ahead_s / (stream.time_base or 1)), stream=stream)
+        ahead = (stream.start_time or 0) + int(ahead_s / (stream.time_base or 1))
+        container.seek(ahead, stream=stream)
         for packet in container.demux(stream):
             if packet.pts is not None:
                 last_s = max(last_s, _seconds(stream, packet.pts + (packet.duration or 0)))

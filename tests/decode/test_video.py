@@ -134,8 +134,9 @@ def test_variable_frame_rate_keeps_exact_times(suffix: str, tmp_path: Path) -> N
 def test_time_counts_from_the_first_frame(suffix: str, tmp_path: Path) -> None:
     pts_ms = [5000 + 40 * i for i in range(20)]
     path = write_video(tmp_path / f"a{suffix}", numbered_frames(20), pts_ms=pts_ms)
-    _, clips, _ = read(path)
+    probe, clips, account = read(path)
     assert times_of(clips) == [round(0.04 * i, 3) for i in range(20)]
+    assert (probe.duration_s, account.truncated) == (pytest.approx(0.8, abs=0.05), False)
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
