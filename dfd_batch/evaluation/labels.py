@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -102,7 +103,8 @@ def _listed(source: str, storage: Storage, by: tuple[str, ...]) -> list[Sample]:
     records = _records(source, stores.read_bytes(source, storage))
     if not records:
         return []
-    told = list(records[0])
+    # None: fields beyond a CSV's head
+    told = [name for name in dict.fromkeys(itertools.chain(*records)) if name is not None]
     for column in by:
         if column not in told:
             raise UsageError(f"{source} has no column {column!r}; it has {', '.join(told)}.")
@@ -114,7 +116,7 @@ def _listed(source: str, storage: Storage, by: tuple[str, ...]) -> list[Sample]:
                 f"{source} has no column `{' or '.join(names)}`; it has {', '.join(told)}."
             )
         columns[what] = found
-    folder = _folder(source, [str(r[columns["uri"]]) for r in records])
+    folder = _folder(source, [_told(r, columns["uri"]) for r in records])
     samples = []
     for number, record in enumerate(records, start=1):
         try:
@@ -139,16 +141,16 @@ def _records(source: str, blob: bytes) -> list[Record]:
 
 
 def _sample(record: Record, columns: dict[str, str], folder: str, by: tuple[str, ...]) -> Sample:
-    uri = str(record[columns["uri"]] or "")
+    uri = _told(record, columns["uri"])
     if not uri:
         raise ValueError("it names no file")
     if not _is_absolute(uri):
         uri = stores.join(folder, uri)
-    word = str(record[columns["label"]]).strip().lower()
+    word = _told(record, columns["label"]).strip().lower()
     if word not in LABELS:
         raise ValueError(f"label {word!r} is none of {', '.join(LABELS)}")
     label = LABELS[word]
-    told = {name: str(record.get(name) or "") for name in OPTIONAL}
+    told = {name: _told(record, name) for name in OPTIONAL}
     return Sample(
         uri,
         label,
@@ -156,9 +158,15 @@ def _sample(record: Record, columns: dict[str, str], folder: str, by: tuple[str,
         method=told["method"] if label else "",
         split=told["split"],
         segments=_segments(record.get("segments")),
-        attributes={name: str(record[name] or "") for name in by},
+        attributes={name: _told(record, name) for name in by},
         licence=told["licence"],
     )
+
+
+def _told(record: Record, name: str) -> str:
+    """Return what a record says under a name; 0 and False are something, no value is nothing."""
+    value = record.get(name)
+    return "" if value is None else str(value)
 
 
 def _segments(told: Any) -> tuple[tuple[float, float], ...]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,6 +49,33 @@ def test_lists_of_all_kinds_say_the_same(tmp_path, suffix):
     assert [s.uri for s in read(path, split="dev").samples] == ["/a.mp4"]
     assert fake.attributes == {}
     assert read(path, by=("method",)).samples[0].attributes == {"method": "m"}
+
+
+def test_nought_and_false_are_values_and_what_lacks_is_none(tmp_path):
+    records = [
+        {"uri": "/a.mp4", "label": 1, "group": 0, "method": 0, "quality": 0, "clean": False},
+        {"uri": "/b.mp4", "label": 0, "group": 0, "clean": None, "late": "x"},
+    ]
+    path = tmp_path / "l.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)))
+    fake, real = read(path, by=("quality", "clean", "late")).samples
+    assert (fake.group, fake.method, real.group) == ("0", "0", "0")
+    assert fake.attributes == {"quality": "0", "clean": "False", "late": ""}
+    assert real.attributes == {"quality": "", "clean": "", "late": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "by", "said"),
+    [
+        ("l.jsonl", '{"uri": "/a", "label": 0}\n{"label": 1}\n', (), "record 2: it names no file"),
+        ("l.jsonl", '{"uri": "/a", "label": 0}\n{"uri": "/b"}\n', (), "record 2: label '' is none"),
+        ("l.csv", "uri,label\n/a,0,more\n", ("tone",), "no column 'tone'; it has uri, label."),
+    ],
+)
+def test_a_record_that_lacks_something_is_told_by_its_number(tmp_path, name, text, by, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        read(tmp_path / name, by=by)
 
 
 def test_a_folder_is_read_by_its_layout(tmp_path):
