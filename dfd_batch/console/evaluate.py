@@ -29,11 +29,11 @@ from dfd_batch.evaluation import labels, page, plots, protocol, results
 from dfd_batch.evaluation.labels import TestSet
 from dfd_batch.evaluation.operations import compare_cards
 from dfd_batch.evaluation.results import Detector, Evaluation, Row
-from dfd_batch.evaluation.verdicts import COLUMNS, Verdicts
+from dfd_batch.evaluation.verdicts import COLUMNS, NOT_SCANNED, Verdicts
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import read
 from dfd_batch.reports.write import reports_uri
-from dfd_batch.settings import Settings
+from dfd_batch.settings import Select, Settings
 
 KEY = ("uri", "detector_id")
 
@@ -69,12 +69,14 @@ class Contender:
 def run(
     wanted: Wanted, names: list[str], settings: Settings, address: str | None, as_json: bool
 ) -> int:
-    """Scan, measure, write, and return the exit code.
+    """Scan, measure, write, and return the exit code: whether each labelled object has its row.
 
     Raises:
         UsageError: The tests, the checkpoints or the output cannot be used.
     """
     console = Console(stderr=as_json)
+    # whatever a scan of the archive leaves out, labelled media are named one by one
+    settings = settings.model_copy(update={"select": Select()})
     tests = _tests(wanted, settings)
     if not tests and not wanted.faces:
         raise UsageError("Give labelled media to test on, or --faces POOL.")
@@ -235,6 +237,7 @@ def _assess(
             bare_rows = _rows(place, bare.settings, tests, bare.told.detector_id)
     for test in tests:
         verdicts = Verdicts(test, rows)
+        whole &= not any(outcome == NOT_SCANNED for outcome, _ in verdicts.outcomes)
         beside = Verdicts(test, bare_rows) if bare_rows is not None else None
         protocol.assess(found, contender.told.name, verdicts, test.name, beside)
     return whole

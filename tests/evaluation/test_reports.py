@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dfd_batch import pipeline
+from dfd_batch.outcomes import UsageError
 from tests.evaluation.conftest import evaluate, report_row, write_reports
 
 
@@ -48,7 +50,7 @@ def archive(tmp_path):
 def test_every_listed_object_is_accounted_for(archive, tmp_path):
     labels, out = archive
     code, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 50)
-    assert code == 0
+    assert code == 1  # one has no row
     accounts = {a["detector"]: a for a in told["accounts"]}
     assert accounts["good"]["outcomes"] == {
         "scored": {"genuine": 29, "manipulated": 18},
@@ -154,6 +156,21 @@ def test_curves_lie_beside_the_page_as_files(archive, tmp_path):
         assert f"written {own / name}" in said
         one, two = (cv2.imread(str(folder / name)) for folder in (own, tmp_path / "two"))
         assert one.std() > 0 and two.shape[1] == 2 * one.shape[1]  # a panel for each test set
+
+
+def test_what_a_scan_is_to_select_leaves_no_labelled_object_out(tmp_path, monkeypatch):
+    labels = write_labels(tmp_path / "l.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
+    (tmp_path / "dfd.toml").write_text('[select]\nexclude = ["a*"]\nmin_size_bytes = 9\n')
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def scan(source, out, settings, **_):
+        raise UsageError(f"{pipeline.make_plan(source, out, settings).n_listed} of them.")
+
+    monkeypatch.setattr(pipeline, "scan", scan)
+    code, told, _ = evaluate(labels, "--out", tmp_path / "e")
+    assert (code, "2 of them" in told) == (2, True)
 
 
 @pytest.mark.parametrize(
