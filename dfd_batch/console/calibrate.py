@@ -82,6 +82,8 @@ def run(
     place = reports or str(out / "scan")
     if source is not None:
         done = watched(source, place, settings, address, console)
+        if done.stopped is not None:
+            raise UsageError(f"Stopped. {done.stopped} Run the same command again to go on.")
         if not done.reconciled:
             return FAILED
     sample = _sample(source, place, base, settings)

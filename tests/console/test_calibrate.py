@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dfd_batch import checkpoint as checkpoints
+from dfd_batch import pipeline
 from dfd_batch.catalog.listing import listing
 from dfd_batch.checkpoint import Metric, ModelCard, Thresholds
 from dfd_batch.cli import app
 from dfd_batch.judge.decide import band
 from dfd_batch.reports.write import write_rows
+from dfd_batch.runs import RunResult
 from dfd_batch.schema import REPORT
 from dfd_batch.settings import Settings, Storage
 
@@ -168,6 +170,19 @@ def test_a_newer_verdict_of_an_object_counts_instead_of_the_older(
     write(tmp_path / "in", base, GENUINE[:100], **late)
     done = calibrate(base, tmp_path / "own", "--reports", tmp_path / "in", "--json")
     assert json.loads(done.stdout)["outcomes"] == {"scored": 300, "empty": 100}
+
+
+def test_a_scan_that_stopped_is_told(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"genuine")
+    reports = tmp_path / "out"
+    account = (str(reports / "runs" / "r"), str(reports), "id", {}, 1, 0, 0, 1.0)
+    stopped = RunResult("r", *account, stopped="OUT cannot be written any more.")
+    monkeypatch.setattr(pipeline, "scan", lambda *_, **__: stopped)
+    done = calibrate(base, tmp_path / "own", tmp_path / "a.jpg", "--reports", reports)
+    assert done.exit_code == 2
+    assert "Stopped. OUT cannot be written any more. Run the same command again" in done.stderr
 
 
 @pytest.mark.parametrize(
