@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections import Counter
@@ -128,9 +129,14 @@ def _tests(wanted: Wanted, settings: Settings) -> list[TestSet]:
         if wanted.limit is not None and len(test.samples) > wanted.limit:
             kept = np.linspace(0, len(test.samples) - 1, wanted.limit).astype(int)
             test = replace(test, samples=tuple(test.samples[i] for i in kept))
-        same = sum(t.name.partition(" (")[0] == test.name for t in tests)
-        tests.append(replace(test, name=f"{test.name} ({same + 1})") if same else test)
+        tests.append(replace(test, name=_unlike(test.name, {t.name for t in tests})))
     return tests
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    """Return a name, numbered where it is taken: figures are told apart by it."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
 def _contenders(names: list[str], settings: Settings) -> list[Contender]:

@@ -146,6 +146,19 @@ def test_a_picture_shows_each_detector(archive, tmp_path):
     assert page.count("<svg") == 2
 
 
+def test_lists_of_one_name_are_told_apart_whatever_it_is(archive, tmp_path):
+    labels, out = archive
+    names = ("mine (2).csv", "mine.csv", "mine.csv", "mine (2).csv")
+    copies = [tmp_path / str(i) / name for i, name in enumerate(names)]
+    for copy in copies:
+        copy.parent.mkdir()
+        text = labels.read_text().replace("\n", f"\n{tmp_path}/")
+        copy.write_text(text.removesuffix(f"{tmp_path}/"))
+    _, _, told = evaluate(*copies, "--reports", out, "--out", tmp_path / "e", "--draws", 5)
+    expected = ["mine (2)", "mine", "mine (3)", "mine (2) (2)"]
+    assert [t["name"] for t in told["tests"]] == expected
+
+
 def test_curves_lie_beside_the_page_as_files(archive, tmp_path):
     labels, out = archive
     own = tmp_path / "e"
