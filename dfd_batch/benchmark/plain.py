@@ -122,16 +122,26 @@ def _by_av(path: str) -> Iterator[Frame]:
     """Yield the frames as decord would: from the key frame before each, decoded up to it."""
     import av
 
+    from dfd_batch.decode.container import frames_per_second
+    from dfd_batch.decode.timeline import declared_duration_s, read_timeline
+
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
-        ticks = stream.duration or 0
-        for wanted in np.linspace(0, ticks * (1 - 1e-3), N_FRAMES).astype(int):
+        length_s = declared_duration_s(container, stream)
+        if length_s is None:  # recorded live: the packets tell
+            length_s = read_timeline(container, stream).duration_s
+        last_s = max(0.0, length_s - 1 / frames_per_second(stream))
+        times_s = np.linspace(0, last_s, N_FRAMES)
+        first, ticks_per_s = stream.start_time or 0, 1 / float(stream.time_base or 1)
+        for wanted in first + (times_s * ticks_per_s).astype(int):
             container.seek(int(wanted), stream=stream)
+            frame = None
             for frame in container.decode(stream):
                 if frame.pts is not None and frame.pts >= wanted:
-                    yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                     break
+            if frame is not None:  # the last one where the headers tell of more than there is
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 _plain: Plain | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,29 @@ def test_the_plain_way_sees_frames_spread_over_the_whole_video(tmp_path: Path) -
     from dfd_batch.benchmark.plain import N_FRAMES, read_frames
 
     path = write_video(tmp_path / "a.mp4", numbered_frames(70), gop=10)
+    seen = [number_of(frame) for frame in read_frames(str(path))]
+    assert len(seen) == N_FRAMES
+    assert (seen[0], seen[-1]) == (0, 69)
+    assert seen == sorted(set(seen))
+
+
+@pytest.mark.parametrize("start_ms", [0, 3000])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("a.mp4", {}),
+        ("a.mkv", {}),
+        ("live.mkv", {"container_options": {"live": "1"}}),
+    ],
+)
+def test_without_decord_it_sees_the_same(
+    name: str, made: dict, start_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfd_batch.benchmark.plain import N_FRAMES, read_frames
+
+    monkeypatch.setitem(sys.modules, "decord", None)
+    times = [start_ms + 40 * i for i in range(70)]
+    path = write_video(tmp_path / name, numbered_frames(70), gop=10, pts_ms=times, **made)
     seen = [number_of(frame) for frame in read_frames(str(path))]
     assert len(seen) == N_FRAMES
     assert (seen[0], seen[-1]) == (0, 69)
