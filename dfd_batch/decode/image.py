@@ -38,10 +38,8 @@ def read_image(path: str, sniffed: Sniffed, limits: Limits) -> tuple[Probe, Clip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata
         image, truncated = _load(path, sniffed, limits)
-        width, height, orientation = image.info["_display"]
+        *display, orientation = image.info["_display"]
         frame = _rgb8(image)
-    swapped = orientation >= 5
-    display = (height, width) if swapped else (width, height)
     probe = Probe(
         media="image",
         container=sniffed.container,
@@ -96,7 +94,10 @@ def _open(path: str, sniffed: Sniffed, limits: Limits) -> Image.Image:
         upright: Image.Image = image
         with contextlib.suppress(Exception):  # broken EXIF says nothing about the picture
             upright = ImageOps.exif_transpose(image)
-        upright.info["_display"] = (width, height, orientation)
+        # TIFF tells its upright size when it is opened, the others that of what is stored
+        swapped = orientation >= 5 and image.format != "TIFF"
+        size = (height, width) if swapped else (width, height)
+        upright.info["_display"] = (*size, orientation)
         return upright if upright is not image else image.copy()
 
 

@@ -57,8 +57,9 @@ def test_formats_are_told_by_content_whatever_the_name(
     assert (account.n_clips, account.n_frames_used, account.truncated) == (1, 1, False)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.avif"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(orientation: int, name: str, tmp_path: Path) -> None:
     stored = {
         1: PICTURE,
         2: PICTURE[:, ::-1],
@@ -71,8 +72,9 @@ def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "a.jpg"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, quality=95)
+    path = tmp_path / name
+    more = {} if name == "a.tiff" else {"quality": 95}
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, **more)
     probe, clip, _ = read(path)
     assert (probe.width, probe.height) == (300, 200)
     assert probe.rotation == ORIENTATIONS[orientation]
