@@ -70,7 +70,10 @@ def overview(
     top = float(scored["probability"][0].as_py()) if scored.num_rows else 0.9
     runs = Counter(rows["run_id"].to_pylist())
     newest = sorted(runs, reverse=True)
-    alarms = [words.false_alarms(d, scored.num_rows, n_flagged) for d in judged[:1]]
+    of_scored = Counter(scored["detector_id"].to_pylist())
+    of_flagged = Counter(chosen.flagged("suspicious")["detector_id"].to_pylist())
+    marks = [(d, d.detector_id) for d in judged]
+    alarms = [words.false_alarms(d, of_scored[m], of_flagged[m]) for d, m in marks]
     return render.page(
         "index",
         headline=_headline(n_flagged, n_rows),
@@ -174,10 +177,10 @@ def _judged_by(chosen: Selection, detectors: Detectors) -> list[JudgedBy]:
     """Return the detectors behind the rows, that of the newest rows first."""
     names = ["run_id", "detector_id", "detector"]
     pairs = chosen.rows.select(names).group_by(names).aggregate([([], "count_all")])
-    found: dict[str, JudgedBy] = {}
-    for row in sorted(pairs.to_pylist(), key=lambda r: r["run_id"], reverse=True)[:MAX_RUNS]:
-        found.setdefault(row["detector_id"], detectors.of(row))
-    return list(found.values())
+    newest: dict[str, Row] = {}
+    for row in sorted(pairs.to_pylist(), key=lambda r: r["run_id"], reverse=True):
+        newest.setdefault(row["detector_id"], row)
+    return [detectors.of(row) for row in list(newest.values())[:MAX_RUNS]]
 
 
 def _warnings(judged: list[JudgedBy]) -> list[str]:

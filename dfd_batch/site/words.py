@@ -77,7 +77,13 @@ def calibration(judged: JudgedBy) -> str:
 
 
 def false_alarms(judged: JudgedBy, n_scored: int, n_flagged: int) -> str | None:
-    """Return how many false alarms an operating point leads to expect; None without one."""
+    """Return how many false alarms an operating point leads to expect; None without one.
+
+    Args:
+        judged: A detector.
+        n_scored: How many objects it scored.
+        n_flagged: How many of them it flagged.
+    """
     rate = judged.false_alarm_rate
     if rate is None or not n_scored:
         return None
@@ -85,8 +91,9 @@ def false_alarms(judged: JudgedBy, n_scored: int, n_flagged: int) -> str | None:
     if rate.low is not None and rate.high is not None:
         between = f" ({rate.low * n_scored:,.0f} to {rate.high * n_scored:,.0f})"
     return (
-        f"Were all {n_scored:,} judged objects genuine, about {rate.value * n_scored:,.0f} of "
-        f"them{between} would be flagged all the same; {n_flagged:,} are."
+        f"Were all {n_scored:,} objects that {judged.title} judged genuine, about "
+        f"{rate.value * n_scored:,.0f} of them{between} would be flagged all the same; "
+        f"{n_flagged:,} are."
     )
 
 
