@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,10 @@ from dfd_batch.benchmark import cpu
 from dfd_batch.benchmark.accuracy import read_labels
 from dfd_batch.benchmark.lines import Bench, Goal, Line
 from dfd_batch.benchmark.media import Made, make
+
+if TYPE_CHECKING:
+    from dfd_batch.faces.cropper import FaceCropper
+    from dfd_batch.faces.detect import Detector, Look
 
 N_CLIPS = 6
 """Labelled videos whose boxes are compared: every frame of them is given to the detector."""
@@ -68,16 +74,16 @@ def _share(videos: list[Path], bench: Bench) -> list[float]:
 
 
 def tracked_overlaps(videos: list[Path], detector: str) -> tuple[list[float], int]:
-    """Return each video's median overlap of tracked boxes with per-frame detections.
+    """Return the median overlap of tracked boxes with per-frame detections of each video.
 
-    Beside it the longest side of the pictures that the detector's first looks see, in pixels.
+    Videos without a usable face, and those that cannot be read, are left out. Beside it the
+    longest side of the pictures that the detector's first looks see, in pixels.
     """
     from dfd_batch import checkpoint as checkpoints
-    from dfd_batch.decode.media import decode
     from dfd_batch.faces.cropper import FaceCropper
-    from dfd_batch.faces.detect import Detector, Look, iou
-    from dfd_batch.schema import Clip, Probe
-    from dfd_batch.settings import Coverage, Faces, Limits, Sampling
+    from dfd_batch.faces.detect import Detector, Look
+    from dfd_batch.outcomes import MediaFault
+    from dfd_batch.settings import Faces
 
     faces = Faces()
     cropper = FaceCropper(faces, checkpoints.load_card(detector).preprocessing)
@@ -85,22 +91,34 @@ def tracked_overlaps(videos: list[Path], detector: str) -> tuple[list[float], in
     look = Look(faces.detect_long_side, faces.min_detect_px)
     overlaps = []
     for path in videos:
-        found = None
-        detected = {}
-        for item in decode(str(path), Sampling(coverage=Coverage.QUICK), Limits()):
-            if isinstance(item, Probe):
-                found = cropper.start(item)
-            elif isinstance(item, Clip) and found is not None:
-                found.add(item)
-                for time_s, frame in zip(item.times_s, item.frames, strict=True):
-                    detected[float(time_s)] = (every.look([frame], look)[0], item.scale)
-        if found is None:
-            continue
-        crops = found.finish()
-        own = []
-        for time_s, box in zip(crops.times_s, crops.boxes, strict=True):
-            others, scale = detected[float(time_s)]
-            if others:  # a frame without a detection has nothing to compare with
-                own.append(max(iou(box, other.box / np.float32(scale)) for other in others))
-        overlaps.append(statistics.median(own) if own else 0.0)
+        with suppress(MediaFault):
+            overlaps.append(_overlap(path, cropper, every, look))
     return overlaps, look.long_side
+
+
+def _overlap(path: Path, cropper: FaceCropper, every: Detector, look: Look) -> float:
+    """Return one video's median overlap of tracked boxes with per-frame detections.
+
+    Raises:
+        MediaFault: It cannot be read or shows no usable face.
+    """
+    from dfd_batch.decode.media import decode
+    from dfd_batch.faces.detect import iou
+    from dfd_batch.schema import Clip, Probe
+    from dfd_batch.settings import Coverage, Limits, Sampling
+
+    items = decode(str(path), Sampling(coverage=Coverage.QUICK), Limits())
+    found = cropper.start(next(item for item in items if isinstance(item, Probe)))
+    detected = {}
+    for item in items:
+        if isinstance(item, Clip):
+            found.add(item)
+            for time_s, frame in zip(item.times_s, item.frames, strict=True):
+                detected[float(time_s)] = (every.look([frame], look)[0], item.scale)
+    crops = found.finish()
+    own = []
+    for time_s, box in zip(crops.times_s, crops.boxes, strict=True):
+        others, scale = detected[float(time_s)]
+        if others:  # a frame without a detection has nothing to compare with
+            own.append(max(iou(box, other.box / np.float32(scale)) for other in others))
+    return statistics.median(own) if own else 0.0
