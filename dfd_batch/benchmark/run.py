@@ -10,7 +10,7 @@ from typing import Any
 
 from dfd_batch.benchmark.lines import Bench, Line
 from dfd_batch.benchmark.machine import describe
-from dfd_batch.benchmark.sizing import read_prices, sizes
+from dfd_batch.benchmark.sizing import Prices, read_prices, sizes
 from dfd_batch.outcomes import UsageError
 
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -101,14 +101,14 @@ def chosen(only: Sequence[str]) -> list[str]:
 def run(
     bench: Bench,
     only: Sequence[str] = (),
-    on_group: Callable[[str, list[Line]], None] | None = None,
+    on_group: Callable[[str, list[Line], dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Return the benchmark's document: machine, lines, ratios, sizes of a cluster.
 
     Args:
         bench: What is asked for.
         only: Names of groups or lines; empty: all. A line comes with its group.
-        on_group: Told the lines of each group as it ends.
+        on_group: Told the lines of each group as it ends, and the document so far.
 
     Raises:
         UsageError: Nothing has such a name, or something that is needed is missing.
@@ -118,11 +118,19 @@ def run(
     bench.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     machine, began = describe(), time.monotonic()
     lines: list[Line] = []
+    document: dict[str, Any] = {}
     for name in groups:
         found: list[Line] = import_module(f"dfd_batch.benchmark.{name}").measure(bench)
         lines += found
+        document = _document(bench, machine, time.monotonic() - began, lines, prices)
         if on_group:
-            on_group(name, found)
+            on_group(name, found, document)
+    return document
+
+
+def _document(
+    bench: Bench, machine: dict[str, Any], elapsed_s: float, lines: list[Line], prices: Prices
+) -> dict[str, Any]:
     return {
         "benchmark": 1,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,7 +138,7 @@ def run(
         "repeats": bench.repeats,
         "detector": bench.detector,
         "machine": machine,
-        "elapsed_s": round(time.monotonic() - began, 1),
+        "elapsed_s": round(elapsed_s, 1),
         "ratios": {line.key: line.value for line in lines if line.unit == "×"},
         "lines": [line.document() for line in lines],
         "prices": prices.model_dump(),

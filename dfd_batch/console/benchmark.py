@@ -38,7 +38,9 @@ def run(bench: Bench, only: Sequence[str], to: Path | None) -> None:
     bench = replace(bench, work=bench.work.absolute())
     say(console, f"Media and results in between: {bench.work}")
 
-    def tell(name: str, lines: list[Line]) -> None:
+    def tell(name: str, lines: list[Line], so_far: dict[str, Any]) -> None:
+        if to is not None:  # what is measured outlives a group that fails
+            to.write_text(to_json(so_far) + "\n", encoding="utf-8")
         told = ", ".join(f"{line.key} {_figure(line.value, line.unit)}" for line in lines)
         say(console, f"{name}: {told}")
 
@@ -49,7 +51,6 @@ def run(bench: Bench, only: Sequence[str], to: Path | None) -> None:
         console.print(_sizing_table(document))
     say(console, _machine(document))
     if to is not None:
-        to.write_text(to_json(document) + "\n", encoding="utf-8")
         say(console, f"json      {to}")
 
 
