@@ -56,7 +56,7 @@ def read_labels(table: Path) -> list[tuple[Path, int]]:
             rows = list(csv.DictReader(file))
         name = next(n for n in ("file", "uri", "path") if rows and n in rows[0])
         found = [(table.parent / row[name], int(row["label"])) for row in rows]
-    except (OSError, StopIteration, KeyError, ValueError) as error:
+    except (OSError, StopIteration, KeyError, ValueError, TypeError) as error:
         raise UsageError(
             f"--labelled {table}: a CSV with the columns file and label (0 or 1) is needed "
             f"({type(error).__name__}: {error})."

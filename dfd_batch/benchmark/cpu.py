@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -52,19 +52,20 @@ def tree_cpu_s() -> float:
     return total
 
 
-def command(arguments: Sequence[str], log: Path) -> Cost:
+def command(arguments: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Cost:
     """Run a command and return its cost, with all processes that it starts.
 
     Args:
         arguments: Program and arguments.
         log: Receives its output.
+        env: Its environment; None: this process's.
 
     Raises:
         RuntimeError: It failed; the message ends with the end of its output.
     """
     with tempfile.NamedTemporaryFile("r", suffix=".json") as told, log.open("wb") as output:
         watcher = [sys.executable, "-m", "dfd_batch.benchmark.cpu", told.name, *arguments]
-        subprocess.run(watcher, stdout=output, stderr=output, check=False)  # noqa: S603
+        subprocess.run(watcher, stdout=output, stderr=output, env=env, check=False)  # noqa: S603
         text = told.read()
     cost = Cost(**json.loads(text)) if text else Cost(0, 0, -1)
     if cost.exit_code:

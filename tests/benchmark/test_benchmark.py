@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from dfd_batch.benchmark.lines import Goal, Line
+from dfd_batch import settings
+from dfd_batch.benchmark import cpu, faces, objects
+from dfd_batch.benchmark.lines import Bench, Goal, Line
 from dfd_batch.benchmark.run import GROUPS, chosen
 from dfd_batch.cli import app
 from dfd_batch.demo.film import Shot, View, film, write_clip
@@ -70,6 +74,67 @@ def test_a_tiny_archive_is_compared_with_the_plain_way(tmp_path: Path) -> None:
     check(document, "objects")
     assert document["ratios"]["objects_per_cpu_second_vs_plain"] > 0
     assert document["sizing"][0]["price_per_1000_objects"] > 0
+
+
+def test_both_ways_are_compared_on_the_same_objects_without_the_users_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    for i in range(10):
+        (media / f"{i}.mp4").write_bytes(b"x" * (i + 1))  # so long, so dear
+    (tmp_path / "dfd.toml").write_text('[sampling]\ncoverage = "full"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DFD_SAMPLING__STRIDE", "3")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+
+    def apart(function: Any, first: Any, *_: Any) -> Any:
+        if isinstance(first, str):
+            return 0.0  # starting costs nothing
+        return [10.0 * path.stat().st_size for path in first]
+
+    def command(words: list[str], log: Path, env: dict[str, str]) -> cpu.Cost:
+        assert "RAY_ADDRESS" not in env and not [name for name in env if name.startswith("DFD_")]
+        with monkeypatch.context() as patched:
+            for name in set(os.environ) - set(env):
+                patched.delenv(name)
+            assert settings.load(config=Path(words[words.index("--config") + 1])).sampling == (
+                settings.Sampling()
+            )
+        limit = int(words[words.index("--limit") + 1]) if "--limit" in words else None
+        archive = sorted(Path(words[words.index("scan") + 1]).iterdir())[:limit]
+        summary = Path(words[words.index("--out") + 1]) / "runs" / "r" / "summary.json"
+        summary.parent.mkdir(parents=True)
+        summary.write_text(json.dumps({"outcomes": {"scored": len(archive)}}))
+        return cpu.Cost(float(sum(path.stat().st_size for path in archive)), 1.0, 0)
+
+    monkeypatch.setattr(cpu, "apart", apart)
+    monkeypatch.setattr(cpu, "command", command)
+    bench = Bench(tmp_path / "work", repeats=2, n_objects=9, media=media)
+    lines = {line.key: line for line in objects.measure(bench)}
+    assert lines["objects_per_cpu_second_vs_plain"].values == pytest.approx([10, 10])
+    assert lines["objects_per_cpu_second_vs_plain_without_start"].values == pytest.approx([10, 10])
+
+
+def test_videos_without_a_face_or_a_frame_are_left_out_of_the_tracks(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    faceless = write_video(tmp_path / "a.mp4", numbered_frames(20))
+    assert faces.tracked_overlaps([broken, faceless], "default")[0] == []
+
+
+def test_what_was_measured_outlives_a_group_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Bench) -> list[Line]:
+        raise UsageError("It failed.")
+
+    monkeypatch.setattr(faces, "measure", fail)
+    to = tmp_path / "figures.json"
+    words = ["benchmark", "--quick", "--repeats", "1", "--work", tmp_path, "--json", to]
+    words += ["--only", "help_seconds", "--only", "faces"]
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 2
+    check(json.loads(to.read_text()), "start")
 
 
 def test_the_plain_way_sees_frames_spread_over_the_whole_video(tmp_path: Path) -> None:
