@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,12 +14,15 @@ from dfd_batch.reports.act import Row
 from dfd_batch.reports.actions import Action, Status
 from dfd_batch.reports.apply import BATCH, ORIGIN, THREADS, new_id, row_of
 from dfd_batch.settings import Storage
-from dfd_batch.storage.acting import Refused, place_of
+from dfd_batch.storage.acting import Refused, place_of, taken
 from dfd_batch.storage.shared import remove
 
 
 def quarantined(out: str, storage: Storage) -> list[Row]:
-    """Return the rows of the objects that are in quarantine now, ordered by URI."""
+    """Return the rows of the objects that are in quarantine now, ordered by URI.
+
+    Of several contents of one URI the one that lay there last comes first.
+    """
     newest = actions.latest(actions.read(out, storage))
     found = []
     for (media_id, action), row in newest.items():
@@ -28,6 +32,7 @@ def quarantined(out: str, storage: Storage) -> list[Row]:
         returned = back is not None and back["status"] == Status.DONE
         if not (returned and back and back["acted_at"] >= row["acted_at"]):
             found.append(row)
+    found.sort(key=lambda row: row["acted_at"], reverse=True)
     return sorted(found, key=lambda row: str(row["uri"]))
 
 
@@ -60,7 +65,7 @@ def restore(rows: Sequence[Row], out: str, storage: Storage) -> list[Row]:
     """Bring objects back, and return the rows of `actions.ACTIONS` that tell of it.
 
     An object comes back with its metadata and tags. Where another one lies at its place by now,
-    it stays in quarantine.
+    it stays in quarantine; so of several contents of one URI only the first comes back.
 
     Args:
         rows: Of `quarantined`.
@@ -72,7 +77,15 @@ def restore(rows: Sequence[Row], out: str, storage: Storage) -> list[Row]:
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            found = list(pool.map(lambda row: _one(row, act_id, storage), batch))
+            places: dict[str, list[Row]] = {}
+            for row in batch:
+                places.setdefault(row["uri"], []).append(row)
+
+            # those of one place one after the other: each sees what came back before it
+            def one(rows: list[Row]) -> list[Row]:
+                return [_one(row, act_id, storage) for row in rows]
+
+            found = list(itertools.chain.from_iterable(pool.map(one, places.values())))
             actions.write(found, out, act_id, datetime.now(UTC), storage)
             told += found
     return told
@@ -103,12 +116,10 @@ def _bring_back(row: Row, storage: Storage) -> str:
     if there is not None:
         # the copy of an interrupted restore may go on, another object may not be written over
         if (there.etag, there.size_bytes) != (row["etag"], row["size_bytes"]):
-            raise Refused(
-                "changed", f"{uri}: another object lies there by now; {kept} stays in quarantine."
-            )
+            raise taken(kept, uri)
         after = there
     else:
-        after = place.copy(kept, held, uri)
+        after = place.copy(kept, held, uri, new=True)
     place.remove(kept, held)
     remove(stores.join(kept.rpartition("/")[0], ORIGIN), storage)
     return after.etag

@@ -51,8 +51,8 @@ class Place(Protocol):
     def change_tags(self, uri: str, head: Head, change: Mapping[str, str | None]) -> None:
         """Set tags, drop those whose value is None, leave all others; read back."""
 
-    def copy(self, uri: str, head: Head, to: str) -> Head:
-        """Copy content, metadata and tags; compare the copy with its source."""
+    def copy(self, uri: str, head: Head, to: str, new: bool = False) -> Head:
+        """Copy content, metadata and tags; compare both; where `new`, write over nothing."""
 
     def remove(self, uri: str, head: Head, permanent: bool = False) -> None:
         """Remove it; where versions are kept a marker hides it unless `permanent`."""
@@ -69,6 +69,11 @@ def place_of(uri: str, storage: Storage) -> Place:
 def changed(uri: str) -> Refused:
     """Return the refusal to touch content that nobody judged."""
     return Refused("changed", f"{uri}: it has changed since it was judged; it is left alone.")
+
+
+def taken(uri: str, to: str) -> Refused:
+    """Return the refusal to write over an object that lies where another one is to go."""
+    return Refused("changed", f"{to}: another object lies there by now; {uri} stays.")
 
 
 def digest(chunks: object) -> str:

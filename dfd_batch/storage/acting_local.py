@@ -6,15 +6,17 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dfd_batch.storage.acting import CHUNK_BYTES, Head, Refused, Tags, changed, digest
+from dfd_batch.storage.acting import CHUNK_BYTES, Head, Refused, Tags, changed, digest, taken
 from dfd_batch.storage.uris import local_etag, local_path
 
 _PREFIX = "user."
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_ATTRIBUTES = {errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
@@ -66,14 +68,17 @@ class LocalPlace:
                 raise
         self._same(uri, head)
 
-    def copy(self, uri: str, head: Head, to: str) -> Head:
+    def copy(self, uri: str, head: Head, to: str, new: bool = False) -> Head:
         """Copy a file with times, mode and attributes, in one step; compare both."""
         source, target = local_path(uri), local_path(to)
         if source.is_symlink():
             raise Refused("failed", f"{uri}: it is a link; act on the file that it leads to.")
-        scratch = target.with_name(f".{target.name[:200]}.part")
         with _refusing(uri):
             target.parent.mkdir(parents=True, exist_ok=True)
+            # a name of its own, and a short one: the target's may be as long as names can be
+            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+            os.close(descriptor)
+            scratch = Path(name)
             try:
                 shutil.copy2(source, scratch)
                 told = source.stat()
@@ -84,7 +89,12 @@ class LocalPlace:
                 if digest(_chunks(source)) != digest(_chunks(scratch)):
                     raise Refused("failed", f"{uri}: its copy at {to} is not the same.")
                 self._same(uri, head)
-                scratch.replace(target)
+                if new:
+                    _place_new(scratch, target)
+                else:
+                    scratch.replace(target)
+            except FileExistsError:
+                raise taken(uri, to) from None
             finally:
                 scratch.unlink(missing_ok=True)
             return self._there(to)
@@ -107,6 +117,19 @@ class LocalPlace:
     def _same(self, uri: str, head: Head) -> None:
         if self._there(uri) != head:
             raise changed(uri)
+
+
+def _place_new(scratch: Path, target: Path) -> None:
+    """Give a file its name where no other one has it, else raise FileExistsError."""
+    try:
+        os.link(scratch, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        target.touch(exist_ok=False)  # claims the name on file systems without hard links
+        scratch.replace(target)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dfd_batch.settings import Storage
 from dfd_batch.storage.access import client
-from dfd_batch.storage.acting import CHUNK_BYTES, Head, Refused, Tags, changed, digest
+from dfd_batch.storage.acting import CHUNK_BYTES, Head, Refused, Tags, changed, digest, taken
 from dfd_batch.storage.errors import explain
 from dfd_batch.storage.uris import split_s3
 
@@ -73,10 +73,13 @@ class S3Place:
                 self._put_tags(uri, now, {k: v for k, v in theirs.items() if k not in mine})
         raise changed(uri)
 
-    def copy(self, uri: str, head: Head, to: str) -> Head:
+    def copy(self, uri: str, head: Head, to: str, new: bool = False) -> Head:
         """Copy the very version; compare sizes and ETags, or contents where these differ."""
+        # not every store heeds the condition below, and copies in parts cannot carry it
+        if new and self.head(to) is not None:
+            raise taken(uri, to)
         with _refusing(uri):
-            self._copy(uri, head, to)
+            self._copy(uri, head, to, new)
         there = self.head(to)
         if there is None:
             raise Refused("failed", f"{uri}: its copy at {to} is not there.")
@@ -135,16 +138,34 @@ class S3Place:
         if self.tags(uri, head) != tags:
             raise Refused("failed", f"{uri}: the store did not keep the tags.")
 
-    def _copy(self, uri: str, head: Head, to: str) -> None:
+    def _copy(self, uri: str, head: Head, to: str, new: bool) -> None:
         source, (bucket, key) = _named(uri, head), split_s3(to)
         condition = {"CopySourceIfMatch": f'"{head.etag}"'}
         if head.size_bytes <= ONE_COPY_BYTES:
-            self._client.copy_object(Bucket=bucket, Key=key, CopySource=source, **condition)
+            asked = {"Bucket": bucket, "Key": key, "CopySource": source, **condition}
+            if not (new and self._copy_new(uri, to, asked)):
+                self._client.copy_object(**asked)
             return
         told = self._client.head_object(**source)
         kept = {name: told[name] for name in _KEPT if name in told}
         extra = {**kept, **condition, "Metadata": told["Metadata"]}
         self._client.copy(source, bucket, key, ExtraArgs=extra)
+
+    def _copy_new(self, uri: str, to: str, asked: dict[str, Any]) -> bool:
+        """Copy where nothing lies; False: the store or the client does not know the condition."""
+        from botocore.exceptions import ClientError, ParamValidationError
+
+        try:
+            self._client.copy_object(**asked, IfNoneMatch="*")
+        except ParamValidationError:
+            return False
+        except ClientError as error:
+            if _code(error) in _UNKNOWN:
+                return False
+            if _code(error) in _CHANGED and self._told(to) is not None:
+                raise taken(uri, to) from error
+            raise
+        return True
 
     def _delete_if_same(self, bucket: str, key: str, head: Head) -> None:
         from botocore.exceptions import ClientError

@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,14 +15,14 @@ from dfd_batch import checkpoint as checkpoints
 from dfd_batch.catalog.listing import listing
 from dfd_batch.checkpoint import Metric, ModelCard, OperatingPoint, Thresholds
 from dfd_batch.cli import app
-from dfd_batch.reports import actions, apply
+from dfd_batch.reports import actions, apply, restore
 from dfd_batch.reports.views import query
 from dfd_batch.reports.write import write_rows
 from dfd_batch.runs import Run, open_run
 from dfd_batch.schema import MANIFEST, REPORT
 from dfd_batch.settings import Features, Select, Settings, Storage
 from dfd_batch.storage import is_s3
-from dfd_batch.storage.acting import place_of
+from dfd_batch.storage.acting import Refused, place_of
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 STORAGE = Storage()
@@ -441,6 +442,60 @@ def test_restore_never_writes_over_another_object(
     assert done.exit_code == 1 and "another object lies there" in done.output
     assert archive.content(archive.uri("fake.mp4")) == b"a newer film"
     assert "2 objects in quarantine" in run("restore", archive).output
+
+
+def test_of_two_contents_of_one_place_the_last_comes_back_and_the_other_stays(
+    archive: Archive, policy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = policy(QUARANTINE)
+    act(archive, "--policy", file, "--apply")
+    archive.put("fake.mp4", b"a newer film")
+    archive.scan(hour=1)
+    act(archive, "--policy", file, "--apply")
+
+    class Slow:
+        def __init__(self, place: Any) -> None:
+            self._place = place
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._place, name)
+
+        def copy(self, *arguments: Any, **more: Any) -> Any:
+            time.sleep(0.3)  # so that rows side by side have all looked at the place before
+            return self._place.copy(*arguments, **more)
+
+    monkeypatch.setattr(restore, "place_of", lambda *a: Slow(place_of(*a)))
+    done = run("restore", archive, "--all", "--apply")
+    assert done.exit_code == 1 and "another object lies there" in done.output
+    assert archive.content(archive.uri("fake.mp4")) == b"a newer film"
+    (kept,) = restore.quarantined(archive.out, STORAGE)
+    assert archive.content(kept["kept_at"]) == b"fake.mp4" * 10
+
+
+def test_a_copy_to_a_new_place_never_writes_over_what_appeared_there(archive: Archive) -> None:
+    uri, to = archive.uri("fake.mp4"), archive.uri("real.mp4")
+    place = place_of(uri, STORAGE)
+    head = place.head(uri)
+    assert head is not None
+    with pytest.raises(Refused, match="another object lies there"):
+        place.copy(uri, head, to, new=True)
+    assert archive.content(to) == b"real.mp4" * 10
+    fresh = archive.uri("fresh.mp4")
+    place.copy(uri, head, fresh, new=True)
+    assert archive.content(fresh) == b"fake.mp4" * 10
+
+
+def test_a_file_with_the_longest_name_is_quarantined_and_brought_back(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    found = Archive(str(tmp_path / "in"), str(tmp_path / "out"), str(tmp_path / "aside"))
+    name = "\u4eba" * 83 + ".mp4"  # 253 bytes
+    found.put(name, b"film")
+    found.scan(**{name.removesuffix(".mp4"): 0.99})
+    file = tmp_path / "policy.toml"
+    file.write_text(f'[quarantine]\nto = "{found.aside}"\n')
+    assert act(found, "--policy", file, "--apply")["results"]["quarantine"] == {"done": 1}
+    assert run("restore", found, "--all", "--apply").exit_code == 0
+    assert found.content(found.uri(name)) == b"film"
 
 
 def test_where_narrows_and_bad_words_are_one_sentence(archive: Archive) -> None:
