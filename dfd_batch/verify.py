@@ -209,6 +209,10 @@ def _judge_again(
     """Check that objects judged again get the same outcome and probabilities."""
     both = manifest.filter(pc.is_in(manifest["media_id"], rows["media_id"]))
     n = min(sample, len(both))
+    looked_at = f"{n:,} objects"
+    if not n:  # a run that had nothing to do
+        found.checks.append(Check("judged again", looked_at, []))
+        return
     chosen = both.take(sorted(random.Random(found.run_id).sample(range(len(both)), n)))  # noqa: S311
     mine = rows.filter(pc.is_in(rows["media_id"], chosen["media_id"]))
     told = {row["media_id"]: row for row in rules.as_rows(mine)}
@@ -221,7 +225,7 @@ def _judge_again(
             found.notes.append(f"{now} The run says {before['outcome']}.")
         else:
             wrong += rules.differences(before, again, EXACT, tolerance)
-    found.checks.append(Check("judged again", f"{n:,} objects", wrong))
+    found.checks.append(Check("judged again", looked_at, wrong))
 
 
 def judged(objects: pa.Table, context: RunContext) -> Iterator[dict[str, Any]]:

@@ -96,6 +96,21 @@ def test_a_sound_run_is_sound_and_its_objects_judged_again_get_the_same(root):
     assert "good" in verify(root, "--sample", 0).output
 
 
+def test_a_run_that_had_nothing_to_do_is_sound(root):
+    account = json.loads(next((root / "out").glob("runs/*/run.json")).read_text())
+    settings = Settings.model_validate(account["settings"])
+    detector = checkpoint.load(settings.checkpoint)
+    later = Run("20260505T120000-00000000", str(root / "out"), STARTED)
+    nothing = MANIFEST.empty_table()
+    open_run(later, nothing, "media", settings, detector.card, account["detector_id"])
+    close_run(later, nothing, {}, account["detector_id"], 0.0, STORAGE)
+    done = verify(root, "--json")
+    told = json.loads(done.output)
+    assert done.exit_code == 0 and told["sound"], told
+    assert told["run_id"] == later.run_id
+    assert {c["name"]: c["looked_at"] for c in told["checks"]}["judged again"] == "0 objects"
+
+
 def delete_a_file(root):
     report_files(root)[0].unlink()
     return "no row tells of it"
