@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError, Verdict
 from dfd_batch.reports.actions import Action
 from dfd_batch.settings import explain
@@ -47,7 +48,7 @@ class Allow(_Rule):
 class Quarantine(_Rule):
     """Moves objects to a place of their own, from where `dfd restore` brings them back."""
 
-    to: str
+    to: Annotated[str, Field(min_length=1)]
     verdicts: tuple[Verdict, ...] = (Verdict.MANIPULATED,)
 
 
@@ -106,16 +107,31 @@ class Policy(_Section):
 def load(path: Path | None) -> Policy:
     """Return the policy of a file; without one, that which only tags.
 
+    A relative `quarantine.to` counts from the file's folder.
+
     Raises:
         UsageError: There is no such file, or it is none; names the key.
     """
     if path is None:
         return Policy()
     try:
-        return Policy(**tomllib.loads(path.read_text(encoding="utf-8")))
+        policy = Policy(**tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise UsageError(f"{path}: {explain(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    return _anchored(policy, path.absolute().parent)
+
+
+def _anchored(policy: Policy, folder: Path) -> Policy:
+    """Return a policy whose quarantine is named as objects are: `dfd restore` starts anywhere."""
+    rule = policy.quarantine
+    if rule is None:
+        return policy
+    if stores.is_s3(rule.to):
+        stores.split_s3(rule.to)
+        return policy
+    to = stores.local_uri(folder / stores.local_path(rule.to))
+    return policy.model_copy(update={"quarantine": rule.model_copy(update={"to": to})})

@@ -248,6 +248,27 @@ def test_quarantine_moves_with_metadata_and_tags_and_restore_brings_back(
     assert "0 objects in quarantine" in run("restore", archive).output
 
 
+def test_a_relative_quarantine_counts_from_the_policy_and_is_not_quarantined_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    found = Archive(str(tmp_path / "in"), str(tmp_path / "out"), str(tmp_path / "in" / "aside"))
+    fill(found)
+    (tmp_path / "policy.toml").write_text('[quarantine]\nto = "./in/../in/aside"\n')
+    monkeypatch.chdir(tmp_path)
+    told = act(found, "--policy", "policy.toml", "--apply")
+    assert told["results"]["quarantine"] == {"done": 2}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+        patch.setitem(SCORES, apply.ORIGIN, 0.1)
+        found.scan(hour=1)  # of what lies in quarantine, too
+    told = act(found, "--policy", "../policy.toml", "--apply")
+    assert told["planned"] == {"tag": 4}
+    assert run("restore", found, "--all", "--apply").exit_code == 0
+    assert found.names() == set(SCORES)
+
+
 def test_an_object_that_is_called_as_the_record_beside_it_is_not_written_over(
     archive: Archive, policy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
