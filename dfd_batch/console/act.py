@@ -133,7 +133,7 @@ def _tell_plan(console: Console, plan: acting.ActPlan) -> None:
     for alarm in plan.false_alarms:
         say(
             console,
-            f"false alarms to expect of delete: up to {alarm['expected']:.1f} of "
+            f"false alarms to expect of delete: up to {alarm['expected']:.3g} of "
             f"{alarm['n_scored']:,} objects, were all genuine (rate {alarm['rate']:.2%}, "
             f"calibrated on {alarm['n_genuine']:,})",
         )

@@ -13,7 +13,7 @@ from dfd_batch.reports import actions
 from dfd_batch.reports.actions import Action, Status
 from dfd_batch.reports.detectors import Accounts, run_accounts
 from dfd_batch.reports.policy import Delete, Policy
-from dfd_batch.reports.views import chosen
+from dfd_batch.reports.views import chosen, query
 from dfd_batch.settings import Storage
 from dfd_batch.storage import is_s3
 
@@ -95,7 +95,7 @@ def plan(
             tasks.append(Task(row, todo, begun))
     if policy.quarantine:
         _check_place(policy.quarantine.to, tasks)
-    alarms = _gate(policy.delete, rows, tasks, out, storage, checkpoint)
+    alarms = _gate(policy.delete, tasks, out, storage, checkpoint)
     n_listed = sum(policy.listed(row["uri"]) for row in rows)
     return ActPlan(tasks, len(rows), n_done, n_listed, brought_back, alarms)
 
@@ -128,7 +128,6 @@ def _check_place(to: str, tasks: Sequence[Task]) -> None:
 
 def _gate(
     rule: Delete | None,
-    rows: Sequence[Row],
     tasks: Sequence[Task],
     out: str,
     storage: Storage,
@@ -139,7 +138,7 @@ def _gate(
     if rule is None or not doomed:
         return []
     accounts = run_accounts(out, storage, checkpoint)
-    scored = Counter(row["detector_id"] for row in rows)
+    scored = _scored(out, storage)
     found = []
     for detector_id in sorted(doomed):
         rate = _rate(rule, detector_id, accounts)
@@ -153,7 +152,7 @@ def _gate(
             )
         if rule.max_false_alarms is not None and expected > rule.max_false_alarms:
             raise UsageError(
-                f"Delete is refused: up to {expected:.1f} of {scored[detector_id]:,} objects are "
+                f"Delete is refused: up to {expected:.3g} of {scored[detector_id]:,} objects are "
                 f"expected to be false alarms; the policy allows {rule.max_false_alarms:g}."
             )
         found.append(
@@ -167,6 +166,12 @@ def _gate(
             }
         )
     return found
+
+
+def _scored(out: str, storage: Storage) -> dict[str, int]:
+    """Return how many objects each detector scored, however few of them are acted on."""
+    sql = "SELECT detector_id, count(*) AS n FROM verdicts WHERE outcome = 'scored' GROUP BY ALL"
+    return {row["detector_id"]: row["n"] for row in query(sql, out, storage).to_pylist()}
 
 
 def _rate(rule: Delete, detector_id: str, accounts: Accounts) -> Metric:

@@ -333,11 +333,20 @@ def test_delete_removes_what_the_calibration_supports(
 ) -> None:
     file = policy(DELETE)
     dry = run("act", archive, "--policy", file)
-    assert "false alarms to expect of delete: up to 0.0 of 4 objects" in dry.output
+    assert "false alarms to expect of delete: up to 0.004 of 4 objects" in dry.output
     told = act(archive, "--policy", file, "--apply")
     assert told["results"]["delete"] == {"done": 2}
     assert told["false_alarms"][0]["rate"] == 0.001
     assert archive.names() == {"real.mp4", "odd.mp4"}
+
+
+def test_narrowing_does_not_get_round_the_number_of_false_alarms(
+    archive: Archive, policy: Callable[[str], Path]
+) -> None:
+    file = policy(DELETE + "max_false_alarms = 0.002\n")
+    done = run("act", archive, "--policy", file, "--where", "uri LIKE '%fake%'", "--apply")
+    assert done.exit_code == 2 and "up to 0.004 of 4 objects" in done.stderr
+    assert archive.names() == set(SCORES) and table(archive) == []
 
 
 @pytest.mark.parametrize(
@@ -349,6 +358,8 @@ def test_delete_removes_what_the_calibration_supports(
         ("[delete]\nmax_false_alarm_rate = 0.002\nmax_false_alarms = 0.001\n", "false alarms"),
         ('[delete]\nmax_false_alarm_rate = 0.01\nverdicts = ["authentic"]\n', "never deleted"),
         ("[quarantine]\n", "quarantine.to"),
+        ('[quarantine]\nto = ""\n', "quarantine.to"),
+        ('[quarantine]\nto = "s3://"\n', "s3://bucket/key"),
         ('[quarantine]\nto = "ELSEWHERE"\n', "cannot be quarantined"),
         ("[tga]\n", "there is no such setting"),
         ("[tag\n", "not valid TOML"),
