@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dfd_batch.checkpoint import Metric
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
-from dfd_batch.reports.actions import Action, Status
+from dfd_batch.reports.actions import REMOVALS, STANDING, Action, Status
 from dfd_batch.reports.detectors import Accounts, run_accounts
 from dfd_batch.reports.policy import Delete, Policy
 from dfd_batch.reports.views import chosen, query
@@ -30,8 +30,8 @@ class Task:
 
     row: Row
     todo: tuple[Action, ...]
-    resumed: frozenset[Action] = frozenset()
-    """Those that were begun before and may have been interrupted."""
+    before: Mapping[Action, Status] = field(default_factory=dict)
+    """How far each came the last time, where there was one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ class ActPlan:
     def counts(self) -> dict[str, int]:
         """Return how many objects each action is for."""
         return dict(Counter(action.value for task in self.tasks for action in task.todo))
+
+    @property
+    def n_removals(self) -> int:
+        """Return how many removals may succeed; those refused before for good are none."""
+        return sum(
+            action in REMOVALS and task.before.get(action) not in STANDING
+            for task in self.tasks
+            for action in task.todo
+        )
 
 
 def plan(
@@ -83,16 +92,18 @@ def plan(
     brought_back = 0
     for row in rows:
         wanted = policy.actions(row)
-        removal = {Action.QUARANTINE, Action.DELETE} & set(wanted)
+        removal = REMOVALS & set(wanted)
         if removal and (row["media_id"] in restored or (row["uri"], row["etag"]) in restored):
             wanted = [action for action in wanted if action not in removal]
             brought_back += 1
         prior = {action: done.get((row["media_id"], action.value)) for action in wanted}
         todo = tuple(action for action in wanted if not _is_done(action, prior[action], row))
+        if len(REMOVALS.intersection(todo)) < len(REMOVALS.intersection(wanted)):
+            todo = ()  # what was removed has no tags to set
         n_done += len(wanted) - len(todo)
-        begun = frozenset(a for a in todo if (p := prior[a]) and p["status"] == Status.STARTED)
         if todo:
-            tasks.append(Task(row, todo, begun))
+            before = {action: Status(p["status"]) for action in todo if (p := prior[action])}
+            tasks.append(Task(row, todo, before))
     if policy.quarantine:
         _check_place(policy.quarantine.to, tasks)
     alarms = _gate(policy.delete, tasks, out, storage, checkpoint)
@@ -103,7 +114,7 @@ def plan(
 def _is_done(action: Action, prior: Row | None, row: Row) -> bool:
     if prior is None or prior["status"] != Status.DONE:
         return False
-    if action in {Action.QUARANTINE, Action.DELETE}:
+    if action in REMOVALS:
         return True
     return all(prior[name] == row[name] for name in ("detector_id", "verdict", "probability"))
 

@@ -41,6 +41,10 @@ class Status(StrEnum):
     FAILED = "failed"  # anything else; tried again by the next time
 
 
+REMOVALS = frozenset({Action.QUARANTINE, Action.DELETE})
+STANDING = frozenset({Status.CHANGED, Status.MISSING, Status.LOCKED, Status.KEPT})
+"""Reasons that last until somebody outside takes them away."""
+
 ACTIONS = pa.schema(
     [
         pa.field("media_id", pa.string(), nullable=False),

@@ -2,6 +2,7 @@
 
 Before anything is removed, a row `started` is on storage: where the object is then gone, a later
 start knows by whom. Tagging twice does no harm, and a quarantine ends with what it finds.
+What is refused as it was before is told, but no row repeats it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +20,7 @@ from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
 from dfd_batch.reports.act import ActPlan, Row, Task
-from dfd_batch.reports.actions import Action, Status
+from dfd_batch.reports.actions import REMOVALS, STANDING, Action, Status
 from dfd_batch.reports.policy import Policy
 from dfd_batch.settings import Storage
 from dfd_batch.storage.acting import Head, Place, Refused, changed, place_of
@@ -33,7 +35,6 @@ VERDICT_TAG, PROBABILITY_TAG, DETECTOR_TAG, ACCESS_TAG = (
 )
 ALLOWED = "allow"
 ORIGIN = "origin.json"
-_REMOVALS = frozenset({Action.QUARANTINE, Action.DELETE})
 
 
 def apply(
@@ -57,26 +58,33 @@ def apply(
     """
     act_id = new_id(policy.digest)
     told: list[Row] = []
+
+    def settled(task: Task) -> tuple[Task, list[Row]]:
+        return _settled(task, policy, act_id, storage)
+
+    def one(task: Task) -> list[Row]:
+        return list(_do(task, policy, act_id, storage))
+
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(plan.tasks), BATCH):
-            batch = plan.tasks[start : start + BATCH]
+            looked_at = list(pool.map(settled, plan.tasks[start : start + BATCH]))
+            same = [row for _, found in looked_at for row in found]
+            batch = [task for task, _ in looked_at if task.todo]
             begun = [
                 row_of(task.row, action, Status.STARTED, act_id, policy.digest)
                 for task in batch
                 for action in task.todo
-                if action in _REMOVALS
+                if action in REMOVALS
             ]
             if begun:
                 actions.write(begun, out, act_id, datetime.now(UTC), storage)
 
-            def one(task: Task) -> list[Row]:
-                return list(_do(task, policy, act_id, storage))
-
             rows = [row for found in pool.map(one, batch) for row in found]
-            actions.write(rows, out, act_id, datetime.now(UTC), storage)
-            told += rows
+            if rows:
+                actions.write(rows, out, act_id, datetime.now(UTC), storage)
+            told += same + rows
             if on_rows:
-                on_rows(rows)
+                on_rows(same + rows)
     return told
 
 
@@ -105,10 +113,39 @@ def row_of(
     )
 
 
+def _settled(task: Task, policy: Policy, act_id: str, storage: Storage) -> tuple[Task, list[Row]]:
+    """Return a task without what is refused for the same reason as before, and rows of that."""
+    rows = []
+    for action in task.todo:
+        before = task.before.get(action)
+        if before in STANDING:
+            refusal = _refusal(action, task, policy, storage)
+            if refusal and refusal.kind == before:
+                told = str(refusal)
+                rows.append(row_of(task.row, action, before, act_id, policy.digest, detail=told))
+    left = tuple(action for action in task.todo if action not in {row["action"] for row in rows})
+    return replace(task, todo=left), rows
+
+
+def _refusal(action: Action, task: Task, policy: Policy, storage: Storage) -> Refused | None:
+    """Return why an action would be refused, as far as looking tells."""
+    uri, place = task.row["uri"], place_of(task.row["uri"], storage)
+    try:
+        head = _look(action, task.row, place)
+        hides = head.version_id is not None and not _is_permanent(action, policy)
+        if task.before.get(action) == Status.LOCKED and not hides and place.is_locked(uri, head):
+            raise Refused("locked", f"{uri}: the store holds it (object lock).")
+    except Refused as refusal:
+        return refusal
+    except UsageError:
+        return None  # the action itself will say so
+    return None
+
+
 def _do(task: Task, policy: Policy, act_id: str, storage: Storage) -> Iterator[Row]:
     """Yield a row for each action on one object; after a refusal the others are left undone.
 
-    A store that keeps no tags may still quarantine.
+    A store that keeps no tags may still quarantine, and a removal that was begun gets its end.
     """
     for action in task.todo:
         try:
@@ -117,7 +154,7 @@ def _do(task: Task, policy: Policy, act_id: str, storage: Storage) -> Iterator[R
             status = Status(refusal.kind)
             told = str(refusal)
             yield row_of(task.row, action, status, act_id, policy.digest, detail=told)
-            if status == Status.FAILED and action == Action.TAG:
+            if action == Action.TAG and (status == Status.FAILED or status in STANDING):
                 continue
             return
         except UsageError as error:
@@ -129,27 +166,41 @@ def _do(task: Task, policy: Policy, act_id: str, storage: Storage) -> Iterator[R
 def _act(action: Action, task: Task, policy: Policy, storage: Storage) -> dict[str, Any]:
     """Do one action and return what its row says beside."""
     row, place = task.row, place_of(task.row["uri"], storage)
-    head = place.head(row["uri"])
-    if head is None:
-        gone = _was_removed(action, task, policy, place, storage)
-        if gone is not None:
-            return gone
-        raise Refused("missing", f"{row['uri']}: it is not there (any more).")
-    if row["etag"] is None or (head.etag, head.size_bytes) != (row["etag"], row["size_bytes"]):
-        raise changed(row["uri"])
+    try:
+        head = _look(action, row, place)
+    except Refused as refusal:
+        missing = refusal.kind == Status.MISSING
+        gone = _was_removed(action, task, policy, place, storage) if missing else None
+        if gone is None:
+            raise
+        return gone
     found: dict[str, Any] = {"version_id": head.version_id}
     if action == Action.TAG:
         place.change_tags(row["uri"], head, _verdict_tags(row))
     elif action == Action.ALLOW:
         place.change_tags(row["uri"], head, {ACCESS_TAG: ALLOWED})
     else:
-        if KEEP_TAG in place.tags(row["uri"], head):
-            raise Refused("kept", f"{row['uri']}: its tag {KEEP_TAG} says to keep it.")
         if action == Action.QUARANTINE:
             found["kept_at"] = _set_aside(row, head, policy, place, storage)
-        permanent = bool(policy.delete and policy.delete.permanent and action == Action.DELETE)
-        place.remove(row["uri"], head, permanent)
+        place.remove(row["uri"], head, _is_permanent(action, policy))
     return found
+
+
+def _look(action: Action, row: Row, place: Place) -> Head:
+    """Return what lies at a URI, if it is what was judged and its owner lets it be removed."""
+    uri = row["uri"]
+    head = place.head(uri)
+    if head is None:
+        raise Refused("missing", f"{uri}: it is not there (any more).")
+    if row["etag"] is None or (head.etag, head.size_bytes) != (row["etag"], row["size_bytes"]):
+        raise changed(uri)
+    if action in REMOVALS and KEEP_TAG in place.tags(uri, head):
+        raise Refused("kept", f"{uri}: its tag {KEEP_TAG} says to keep it.")
+    return head
+
+
+def _is_permanent(action: Action, policy: Policy) -> bool:
+    return bool(policy.delete and policy.delete.permanent and action == Action.DELETE)
 
 
 def _verdict_tags(row: Row) -> dict[str, str | None]:
@@ -188,7 +239,7 @@ def _was_removed(
     action: Action, task: Task, policy: Policy, place: Place, storage: Storage
 ) -> dict[str, Any] | None:
     """Return what a row says where an interrupted removal has come to its end, else None."""
-    if action not in task.resumed:
+    if task.before.get(action) != Status.STARTED or action not in REMOVALS:
         return None
     if action == Action.DELETE:
         return {"detail": "it was removed before an interruption"}

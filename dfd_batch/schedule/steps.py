@@ -18,7 +18,7 @@ from dfd_batch.console.text import counts
 from dfd_batch.reports import act as acting
 from dfd_batch.reports import compact as compaction
 from dfd_batch.reports import read
-from dfd_batch.reports.actions import Action, Status
+from dfd_batch.reports.actions import Status
 from dfd_batch.reports.apply import apply, summary
 from dfd_batch.reports.write import reports_uri
 from dfd_batch.runs import RunResult
@@ -114,7 +114,7 @@ def act(job: Job, really: bool) -> Done:
     """Do, where `really`, what the policy asks for; else say it."""
     rules, storage = job.rules.act, job.settings.storage
     plan = acting.plan(job.rules.out, job.policy, storage, rules.where)
-    n_removals = sum(plan.counts.get(kind, 0) for kind in (Action.QUARANTINE, Action.DELETE))
+    n_removals = plan.n_removals
     told: dict[str, Any] = {
         "applied": False,
         "policy": job.policy.digest,
@@ -136,7 +136,7 @@ def act(job: Job, really: bool) -> Done:
     bad = [row for row in rows if row["status"] in {Status.FAILED, Status.DENIED}]
     failed = f"{len(bad):,} actions failed, e.g. {bad[0]['detail']}" if bad else None
     done = {kind: states["done"] for kind, states in summary(rows).items() if "done" in states}
-    return Done(counts(done), told, failed, news=bool(rows))
+    return Done(counts(done), told, failed, news=bool(done))
 
 
 def report(job: Job, is_needed: bool) -> Done:

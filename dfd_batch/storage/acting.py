@@ -57,6 +57,9 @@ class Place(Protocol):
     def remove(self, uri: str, head: Head, permanent: bool = False) -> None:
         """Remove it; where versions are kept a marker hides it unless `permanent`."""
 
+    def is_locked(self, uri: str, head: Head) -> bool:
+        """Return whether retention or a legal hold keeps it from being removed."""
+
 
 def place_of(uri: str, storage: Storage) -> Place:
     """Return where a URI's object lies."""

@@ -108,6 +108,10 @@ class LocalPlace:
         with _refusing(uri):
             path.unlink()
 
+    def is_locked(self, uri: str, head: Head) -> bool:
+        """Return False: file systems have no retention."""
+        return False
+
     def _there(self, uri: str) -> Head:
         found = self.head(uri)
         if found is None:

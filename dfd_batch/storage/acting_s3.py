@@ -111,12 +111,22 @@ class S3Place:
                 else:
                     self._hide(uri, bucket, key, head)
         except Refused as refusal:
-            if refusal.kind == "denied" and self._locked(uri, head):
+            if refusal.kind == "denied" and self.is_locked(uri, head):
                 raise Refused("locked", f"{uri}: the store holds it (object lock).") from refusal
             raise
         left = self.head(uri)
         if left == head:
             raise Refused("failed", f"{uri}: the store said that it was removed; it is there.")
+
+    def is_locked(self, uri: str, head: Head) -> bool:
+        """Return whether retention or a legal hold keeps a version from being removed."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            told = self._client.head_object(**_named(uri, head))
+        except (BotoCoreError, ClientError):
+            return False
+        return "ObjectLockMode" in told or told.get("ObjectLockLegalHoldStatus") == "ON"
 
     def _told(self, uri: str) -> Any:
         from botocore.exceptions import ClientError
@@ -185,16 +195,6 @@ class S3Place:
         if marker and versions and versions[0] != head.version_id:
             self._client.delete_object(Bucket=bucket, Key=key, VersionId=marker)
             raise changed(uri)
-
-    def _locked(self, uri: str, head: Head) -> bool:
-        """Return whether retention or a legal hold is on a version."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            told = self._client.head_object(**_named(uri, head))
-        except (BotoCoreError, ClientError):
-            return False
-        return "ObjectLockMode" in told or told.get("ObjectLockLegalHoldStatus") == "ON"
 
     def _digest(self, uri: str, head: Head) -> str:
         with _refusing(uri):

@@ -323,9 +323,14 @@ def test_an_object_that_is_gone_is_no_failure(
     head = place.head(uri)
     assert head is not None
     place.remove(uri, head)
-    told = act(archive, "--policy", policy(QUARANTINE), "--apply")
+    file = policy(QUARANTINE)
+    told = act(archive, "--policy", file, "--apply")
     assert told["results"]["tag"] == {"done": 3, "missing": 1}
-    assert told["results"]["quarantine"] == {"done": 1}
+    assert told["results"]["quarantine"] == {"done": 1, "missing": 1}
+    before = table(archive)
+    again = act(archive, "--policy", file, "--apply")
+    assert again["results"] == {"tag": {"missing": 1}, "quarantine": {"missing": 1}}
+    assert table(archive) == before
 
 
 def test_delete_removes_what_the_calibration_supports(
@@ -419,15 +424,27 @@ def test_the_allow_list_and_the_owners_tag_are_honoured(
     assert archive.names() == set(SCORES)
     tags = archive.tags("fake.mp4")
     assert tags["dfd-access"] == "allow" and "dfd-verdict" not in tags
+    before = table(archive)
+    assert act(archive, "--policy", file, "--apply")["results"] == {"delete": {"kept": 1}}
+    assert table(archive) == before
+    head = place.head(uri)
+    assert head is not None
+    place.change_tags(uri, head, {"dfd-keep": None})
+    assert act(archive, "--policy", file, "--apply")["results"] == {"delete": {"done": 1}}
 
 
 class _Killed(BaseException):
     pass
 
 
+@pytest.mark.parametrize("tagging", ["", "tag = false\n"])
 @pytest.mark.parametrize("when", ["before the copy", "before the removal", "before the result"])
 def test_killed_in_the_middle_it_goes_on(
-    archive: Archive, policy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, when: str
+    archive: Archive,
+    policy: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    tagging: str,
 ) -> None:
     def killed(*_: Any) -> Any:
         raise _Killed
@@ -444,7 +461,7 @@ def test_killed_in_the_middle_it_goes_on(
         def __getattr__(self, name: str) -> Any:
             return killed if name == "remove" else getattr(self._place, name)
 
-    file = policy("tag = false\n" + QUARANTINE)
+    file = policy(tagging + QUARANTINE)
     with monkeypatch.context() as patch:
         if when == "before the copy":
             patch.setattr(apply, "_set_aside", killed)
@@ -458,7 +475,7 @@ def test_killed_in_the_middle_it_goes_on(
                 catch_exceptions=False,
             )  # fmt: skip
     told = act(archive, "--policy", file, "--apply")
-    assert told["results"] == {"quarantine": {"done": 2}}
+    assert told["results"]["quarantine"] == {"done": 2}
     assert archive.names() == {"real.mp4", "odd.mp4"}
     assert act(archive, "--policy", file, "--apply")["planned"] == {}
     assert run("restore", archive, "--all", "--apply").exit_code == 0
@@ -580,6 +597,11 @@ def test_a_locked_version_stays_and_the_row_says_so(s3_server: str, tmp_path: Pa
     told = act(held, "--policy", file, "--apply")
     assert told["results"]["delete"] == {"done": 1, "locked": 1}
     assert versions(held, "fake.mp4") == [locked] and "fake.mp4" in held.names()
+    before = table(held)
+    assert act(held, "--policy", file, "--apply")["results"] == {"delete": {"locked": 1}}
+    assert table(held) == before
+    file.write_text(DELETE)  # a marker over a locked version is allowed
+    assert act(held, "--policy", file, "--apply")["results"] == {"delete": {"done": 1}}
 
 
 def test_a_link_is_not_followed_to_be_moved(tmp_path: Path) -> None:

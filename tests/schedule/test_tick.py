@@ -21,12 +21,14 @@ from dfd_batch import storage as stores
 from dfd_batch.cli import app
 from dfd_batch.console.tick import stoppable
 from dfd_batch.reports import actions, read
+from dfd_batch.reports.apply import KEEP_TAG
 from dfd_batch.reports.compact import days
 from dfd_batch.reports.files import MARKER
 from dfd_batch.reports.write import day_uri, reports_uri
 from dfd_batch.schedule.lease import Lease
 from dfd_batch.schedule.rules import Exclusion
 from dfd_batch.settings import Settings, Storage
+from dfd_batch.storage.acting import place_of
 from tests.schedule.test_notify import SECRET, Hook, hook
 from tests.test_since import judge
 
@@ -137,6 +139,22 @@ def test_a_policy_that_wants_too_much_is_not_followed(archive: Archive) -> None:
     assert "act.max_removals = 0" in step(told, "act")["said"]
     assert archive.names() == {"fake.mp4", "odd.mp4", "fine.mp4"}
     assert not actions.read(archive.out, Storage())
+
+
+def test_what_can_never_be_done_is_neither_news_nor_too_much(archive: Archive) -> None:
+    place, uri = place_of(f"{archive.source}/fake.mp4", Storage()), f"{archive.source}/fake.mp4"
+    head = place.head(uri)
+    assert head is not None
+    place.change_tags(uri, head, {KEEP_TAG: "yes"})
+    archive.quarantine()
+    done, told = archive.tick("--apply")
+    assert done.exit_code == 0 and told["news"]
+    assert step(told, "act")["told"]["results"]["quarantine"] == {"kept": 1}
+    rows = actions.read(archive.out, Storage())
+    archive.quarantine("max_removals = 0")
+    done, told = archive.tick("--apply")
+    assert (done.exit_code, told["news"]) == (0, False)
+    assert actions.read(archive.out, Storage()) == rows
 
 
 def test_a_tick_beside_another_does_nothing(archive: Archive) -> None:
