@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _History:
-    """Of each listed object the latest row by this detector."""
+    """Of each listed object the row by this detector that counts."""
 
     attempt: NDArray[np.int32]  # 0: no row
     final: NDArray[np.bool_]
@@ -138,7 +138,8 @@ def _history(ids: pa.ChunkedArray, ledger: pa.Table | None, detector_id: str) ->
     """Return what the ledger says of each of `ids`, in their order.
 
     Ids become positions in the listing first: sorting integers is what makes ten million rows a
-    matter of seconds. Equal times and attempts (overlapping runs) end with the final outcome.
+    matter of seconds. A final outcome counts, whatever later rows (of overlapping runs, of clocks
+    that go wrong) say: an id is one content, whose verdict stays true.
     """
     history = _History(np.zeros(len(ids), np.int32), np.zeros(len(ids), np.bool_))
     if ledger is None or not len(ledger) or not len(ids):
@@ -156,7 +157,7 @@ def _history(ids: pa.ChunkedArray, ledger: pa.Table | None, detector_id: str) ->
     )
     final = ~retryable.to_numpy()
 
-    order = np.lexsort((final, attempt, scanned, position))
+    order = np.lexsort((attempt, scanned, final, position))
     ordered = position[order]
     latest = order[np.append(ordered[1:] != ordered[:-1], True)] if len(order) else order
     history.attempt[position[latest]] = attempt[latest]

@@ -25,6 +25,7 @@ DETECTOR_KEY = ("media_id", "detector_id")
 """One verdict per content and detector: what the ledger counts."""
 URI_KEY = ("uri",)
 """One verdict per place, whatever lay there before: what a person looks at."""
+_NEWEST_FIRST = [("scanned_at", "descending"), ("attempt", "descending")]
 MIN_ID_CHARACTERS = 6
 """Shorter words are not taken for the beginning of a media_id."""
 
@@ -38,7 +39,8 @@ def latest(
 ) -> pa.Table:
     """Return the newest row per key, in the order of their first appearance; maybe no row at all.
 
-    Overlapping runs may have judged one object twice; the newest row is the one that counts.
+    Overlapping runs may have judged one object twice; the newest row is the one that counts. Of one
+    content and detector a final outcome counts before one to try again, which may be newer.
 
     Args:
         reports_uri: `OUT/reports`.
@@ -51,22 +53,29 @@ def latest(
         UsageError: The reports cannot be read.
     """
     wanted = list(REPORT.names) if columns is None else list(columns)
-    needed = list(dict.fromkeys([*wanted, *by, "scanned_at", "attempt", "outcome"]))
+    needed = list(dict.fromkeys([*wanted, *by, *DETECTOR_KEY, "scanned_at", "attempt", "outcome"]))
     table = _read(reports_uri, storage, needed, filter)
-    keys = table.select([*by]).append_column("row", pa.array(np.arange(table.num_rows)))
-    # a final outcome before one to try again, as the plan reads equal times
+    rows = table.select(list(dict.fromkeys([*by, *DETECTOR_KEY, "scanned_at", "attempt"])))
     again = pc.is_in(table["outcome"], value_set=pa.array([str(o) for o in RETRYABLE]))
-    newest_first = pc.sort_indices(
-        table.select(["scanned_at", "attempt"]).append_column("again", pc.cast(again, pa.int8())),
-        sort_keys=[("scanned_at", "descending"), ("attempt", "descending"), ("again", "ascending")],
-    )
+    rows = rows.append_column("again", pc.cast(again, pa.int8()))
+    rows = rows.append_column("row", pa.array(np.arange(len(table))))
+    rows = _firsts(rows, DETECTOR_KEY, [("again", "ascending"), *_NEWEST_FIRST])
+    if tuple(by) != DETECTOR_KEY:
+        rows = _firsts(rows, by, [*_NEWEST_FIRST, ("again", "ascending")])
+    return table.take(pc.take(rows["row"], pc.sort_indices(rows["row"]))).select(wanted)
+
+
+def _firsts(rows: pa.Table, by: Sequence[str], order: list[tuple[str, str]]) -> pa.Table:
+    """Return the first row, in this order, per key."""
+    ordered = pc.sort_indices(rows, sort_keys=order)
+    keys = rows.select([*by]).append_column("at", pa.array(np.arange(len(rows))))
     firsts = (
-        keys.take(newest_first)
+        keys.take(ordered)
         .group_by([*by], use_threads=False)  # "first" needs an order
-        .aggregate([("row", "first")])
-        .column("row_first")
+        .aggregate([("at", "first")])
+        .column("at_first")
     )
-    return table.take(pc.take(firsts, pc.sort_indices(firsts))).select(wanted)
+    return rows.take(firsts)
 
 
 def find(reports_uri: str, storage: Storage, wanted: str) -> list[dict[str, Any]]:

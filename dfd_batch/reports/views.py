@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _AGAIN = ", ".join(f"'{outcome}'" for outcome in sorted(RETRYABLE))
 _NEWEST = f"scanned_at DESC, attempt DESC, outcome IN ({_AGAIN})"
+# an id is one content: its verdict stays true, whatever later attempts come to
+_COUNTS = f"""SELECT * FROM _report QUALIFY row_number() OVER (
+    PARTITION BY media_id, detector_id ORDER BY outcome IN ({_AGAIN}), {_NEWEST}) = 1"""  # noqa: S608
 
 VIEWS: dict[str, tuple[str, str]] = {
     "report": (
@@ -34,7 +37,7 @@ VIEWS: dict[str, tuple[str, str]] = {
     ),
     "verdicts": (
         "the newest row of each object: one per URI, scored or not",
-        f"""SELECT * FROM _report
+        f"""SELECT * FROM ({_COUNTS})
         QUALIFY row_number() OVER (PARTITION BY uri ORDER BY {_NEWEST}) = 1""",  # noqa: S608
     ),
     "faces": (

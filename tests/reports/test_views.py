@@ -88,6 +88,29 @@ def test_verdicts_are_those_that_the_other_readers_show(tmp_path: Path) -> None:
     assert asked.to_pylist() == shown.to_pylist()
 
 
+def test_a_later_failure_hides_no_verdict_of_the_same_content_and_detector(out: str) -> None:
+    later = NOON + timedelta(hours=1)
+    write(out, row("a", 0.9), row("b", 0.9), row("c", 0.9))
+    write(
+        out,
+        row("a", outcome="timeout", scanned_at=later),
+        row("b", outcome="timeout", scanned_at=later, media_id="id-of another content"),
+        row("c", outcome="timeout", scanned_at=later, detector_id="d2"),
+        run_id="r2",
+    )
+    asked = query("SELECT uri, outcome FROM verdicts ORDER BY uri", out, STORAGE).to_pylist()
+    assert [found["outcome"] for found in asked] == ["scored", "timeout", "timeout"]
+    reports = reports_uri(out)
+    shown = read.latest(reports, STORAGE, ["uri", "outcome"], by=read.URI_KEY).sort_by("uri")
+    assert shown.to_pylist() == asked
+    each = read.latest(reports, STORAGE, ["uri", "outcome"])
+    kept = {(found["uri"], found["outcome"]) for found in each.to_pylist()}
+    assert kept == {
+        ("/in/a", "scored"), ("/in/b", "scored"), ("/in/b", "timeout"), ("/in/c", "scored"),
+        ("/in/c", "timeout"),
+    }  # fmt: skip
+
+
 def test_a_condition_chooses_whole_report_rows(out: str) -> None:
     write(out, row("a.mp4", 0.9, faces=FACES), row("b.mp4", 0.2))
     found = chosen(out, STORAGE, "probability > 0.5 -- the bad ones")
