@@ -132,7 +132,7 @@ def _refusal(action: Action, task: Task, policy: Policy, storage: Storage) -> Re
     uri, place = task.row["uri"], place_of(task.row["uri"], storage)
     try:
         head = _look(action, task.row, place)
-        hides = head.version_id is not None and not _is_permanent(action, policy)
+        hides = head.pinned is not None and not _is_permanent(action, policy)
         if task.before.get(action) == Status.LOCKED and not hides and place.is_locked(uri, head):
             raise Refused("locked", f"{uri}: the store holds it (object lock).")
     except Refused as refusal:

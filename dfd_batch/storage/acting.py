@@ -14,6 +14,8 @@ from dfd_batch.settings import Storage
 from dfd_batch.storage.uris import is_s3
 
 CHUNK_BYTES = 2**20
+NO_VERSION = "null"
+"""What S3 calls the version that was written while none were kept; it may be written over."""
 Tags = dict[str, str]
 
 
@@ -36,7 +38,12 @@ class Head:
 
     etag: str  # without quotes, as the catalogue has it
     size_bytes: int
-    version_id: str | None = None  # of a bucket that keeps versions
+    version_id: str | None = None  # of a bucket that keeps versions; NO_VERSION: older than that
+
+    @property
+    def pinned(self) -> str | None:
+        """Return the version id where it names this content for ever."""
+        return None if self.version_id == NO_VERSION else self.version_id
 
 
 class Place(Protocol):

@@ -8,7 +8,16 @@ from typing import Any
 
 from dfd_batch.settings import Storage
 from dfd_batch.storage.access import client
-from dfd_batch.storage.acting import CHUNK_BYTES, Head, Refused, Tags, changed, digest, taken
+from dfd_batch.storage.acting import (
+    CHUNK_BYTES,
+    NO_VERSION,
+    Head,
+    Refused,
+    Tags,
+    changed,
+    digest,
+    taken,
+)
 from dfd_batch.storage.errors import explain
 from dfd_batch.storage.uris import split_s3
 
@@ -38,10 +47,7 @@ class S3Place:
             told = self._told(uri)
         if told is None:
             return None
-        version = told.get("VersionId")
-        return Head(
-            told["ETag"].strip('"'), told["ContentLength"], None if version == "null" else version
-        )
+        return Head(told["ETag"].strip('"'), told["ContentLength"], told.get("VersionId"))
 
     def tags(self, uri: str, head: Head) -> Tags:
         """Return an object's tags; none from a store that has none."""
@@ -65,7 +71,7 @@ class S3Place:
         now = self.head(uri)
         if now == head:
             return
-        if head.version_id is None and now is not None:
+        if head.pinned is None and now is not None:
             # another object took its place and got our tags: take them off again
             theirs = self.tags(uri, now)
             mine = {k for k, v in change.items() if v is not None and theirs.get(k) == v}
@@ -104,10 +110,10 @@ class S3Place:
         bucket, key = split_s3(uri)
         try:
             with _refusing(uri):
-                if head.version_id is None:
-                    self._delete_if_same(bucket, key, head)
+                if head.pinned is None:
+                    self._delete_if_same(bucket, key, head, permanent)
                 elif permanent:
-                    self._client.delete_object(Bucket=bucket, Key=key, VersionId=head.version_id)
+                    self._client.delete_object(Bucket=bucket, Key=key, VersionId=head.pinned)
                 else:
                     self._hide(uri, bucket, key, head)
         except Refused as refusal:
@@ -177,15 +183,24 @@ class S3Place:
             raise
         return True
 
-    def _delete_if_same(self, bucket: str, key: str, head: Head) -> None:
+    def _delete_if_same(self, bucket: str, key: str, head: Head, permanent: bool) -> None:
+        """Ask with all conditions, and with fewer where the store does not know one."""
         from botocore.exceptions import ClientError
 
-        try:
-            self._client.delete_object(Bucket=bucket, Key=key, IfMatch=head.etag)
-        except ClientError as error:
-            if _code(error) not in _UNKNOWN:
-                raise
-            self._client.delete_object(Bucket=bucket, Key=key)
+        plain = {"Bucket": bucket, "Key": key}
+        # not every store that keeps versions tells of this one
+        named = {**plain, "VersionId": NO_VERSION} if permanent else plain
+        ways = [{**named, "IfMatch": head.etag}, named]
+        if permanent and head.version_id is None:
+            ways.append(plain)
+        for asked in ways[:-1]:
+            try:
+                self._client.delete_object(**asked)
+                return
+            except ClientError as error:
+                if _code(error) not in _UNKNOWN:
+                    raise
+        self._client.delete_object(**ways[-1])
 
     def _hide(self, uri: str, bucket: str, key: str, head: Head) -> None:
         """Put a delete marker over the version, and take it off where it hides a newer one."""
@@ -204,7 +219,7 @@ class S3Place:
 
 def _named(uri: str, head: Head) -> dict[str, str]:
     bucket, key = split_s3(uri)
-    version = {} if head.version_id is None else {"VersionId": head.version_id}
+    version = {} if head.pinned is None else {"VersionId": head.pinned}
     return {"Bucket": bucket, "Key": key, **version}
 
 

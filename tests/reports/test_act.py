@@ -582,6 +582,21 @@ def test_in_a_versioned_bucket_delete_hides_unless_permanent(
     assert acted[versioned.uri("worse.mp4")]
 
 
+def test_permanent_removes_what_is_older_than_the_keeping_of_versions(
+    bucket: str, tmp_path: Path
+) -> None:
+    found = Archive(f"{bucket}/in", f"{bucket}/out", f"{bucket}/aside")
+    fill(found)
+    version(bucket)
+    file = tmp_path / "policy.toml"
+    file.write_text(DELETE)
+    act(found, "--policy", file, "--where", "uri LIKE '%fake%'", "--apply")
+    assert versions(found, "fake.mp4") == ["null"] and "fake.mp4" not in found.names()
+    file.write_text(DELETE + "permanent = true\n")
+    assert act(found, "--policy", file, "--apply")["results"]["delete"] == {"done": 1}
+    assert versions(found, "worse.mp4") == [] and "worse.mp4" not in found.names()
+
+
 def test_a_locked_version_stays_and_the_row_says_so(s3_server: str, tmp_path: Path) -> None:
     client = boto3.client("s3")
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
