@@ -1,8 +1,8 @@
 """One tick: scan, compact, act, report, tell; alone, and safe to repeat.
 
-A tick keeps nothing that the next one needs: what is left to do follows from the reports, the
-table of actions and the days. So one that is late, was killed or never came is caught up with by
-whichever comes next.
+What is left to do follows from the reports, the table of actions, the days, and a record of which
+run the page shows and the webhook has heard of. So a tick that is late, was killed or never came is
+caught up with by whichever comes next.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from dfd_batch import __version__
 from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
-from dfd_batch.schedule import notify, steps
+from dfd_batch.schedule import notify, seen, steps
 from dfd_batch.schedule.lease import Lease, Lost
 from dfd_batch.schedule.rules import Job, When
 from dfd_batch.schedule.steps import Done
@@ -55,6 +55,7 @@ class Tick:
     def __post_init__(self) -> None:
         self._url = notify.webhook_url(self.job.rules.notify)
         self._began, self._began_s = datetime.now(UTC), time.monotonic()
+        self._missed: list[str] = []
         self.tick_id = f"{self._began:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
     def run(self) -> dict[str, Any]:
@@ -67,12 +68,17 @@ class Tick:
         rules, storage = self.job.rules, self.job.settings.storage
         with Lease(rules.out, self.tick_id, rules.lease, storage) as lease:
             previous = self._previous()
+            self._seen = seen.load(rules.out, storage)
             self._do_all(lease)
+            self._missed = self._not_told()
             summary = self._summary(previous, lease.is_strict)
             summary = self._kept(summary)
+            told = True
             if self._url is not None and self._is_wanted(summary):
-                self._tell(self._url, summary)
+                told = self._tell(self._url, summary)
                 summary = self._kept(summary | self._ending())
+            if told:
+                self._record(told=max([self._seen.told, self._own_run(), *self._missed]))
         return summary
 
     def _do_all(self, lease: Lease) -> None:
@@ -81,7 +87,7 @@ class Tick:
         todo: list[tuple[str, bool, Callable[[], Done]]] = [
             ("compact", rules.compact.enabled, lambda: steps.compact(job)),
             ("act", rules.act.enabled, lambda: steps.act(job, self.really)),
-            ("report", rules.report.enabled, lambda: steps.report(job, self.news)),
+            ("report", rules.report.enabled, self._report),
         ]
         for name, enabled, do in todo:
             if not enabled:
@@ -90,6 +96,38 @@ class Tick:
                 self._step(name, lease, do)
             else:
                 self._note(name, "skipped", "the scan failed")
+
+    def _report(self) -> Done:
+        newest = max(self._runs(), default="")
+        done = steps.report(self.job, self.news or newest > self._seen.page)
+        self._record(page=newest)
+        return done
+
+    def _runs(self) -> list[str]:
+        return seen.runs_with_rows(self.job.rules.out, self.job.settings.storage)
+
+    def _own_run(self) -> str:
+        """Return the id of this tick's run, if its account is in the summary."""
+        told = self.steps[0]["told"]
+        return str(told["run_id"]) if told.get("n_reported") else ""
+
+    def _not_told(self) -> list[str]:
+        """Return the runs with rows, other than this tick's, that no message told of."""
+        try:
+            newer = [run for run in self._runs() if run > self._seen.told]
+        except UsageError:
+            return []  # the steps have said so
+        return [run for run in newer if run != self._own_run()]
+
+    def _record(self, **change: str) -> None:
+        """Note what the page shows or the webhook heard of."""
+        now = replace(self._seen, **change)
+        try:
+            if now != self._seen:
+                seen.save(now, self.job.rules.out, self.job.settings.storage)
+            self._seen = now
+        except UsageError:
+            pass  # the next tick does it once more, which does no harm
 
     def _step(self, name: str, lease: Lease, do: Callable[[], Done]) -> bool:
         """Do a step, note what came of it, and return whether it went well."""
@@ -129,6 +167,8 @@ class Tick:
         text = f"dfd tick, {self.job.rules.source}: {state}; {scanned['said']}"
         if n_flagged := scanned["told"].get("n_flagged"):
             text += f"; {n_flagged:,} suspicious or worse"
+        if self._missed:
+            text += f"; earlier runs that were not told of: {len(self._missed):,}"
         elapsed_s = round(time.monotonic() - self._began_s, 3)
         ended = {"elapsed_s": elapsed_s, "exit_code": code, "failed": failed, "text": text}
         return ended | {"steps": self.steps}
@@ -145,6 +185,7 @@ class Tick:
             "previous": previous,
             "exclusion": "strict" if is_strict else "best effort",
             "news": self.news,
+            "missed_runs": self._missed,
             **self._ending(),
         }
 
@@ -174,10 +215,14 @@ class Tick:
     def _is_wanted(self, summary: dict[str, Any]) -> bool:
         when = self.job.rules.notify.when
         failed = bool(summary["exit_code"])
-        return when == When.ALWAYS or failed or (when == When.NEWS and self.news)
+        return (
+            when == When.ALWAYS
+            or failed
+            or (when == When.NEWS and (self.news or bool(self._missed)))
+        )
 
-    def _tell(self, url: str, summary: dict[str, Any]) -> None:
-        """Send the summary, with as many names of objects as are wanted."""
+    def _tell(self, url: str, summary: dict[str, Any]) -> bool:
+        """Send the summary, with as many names of objects as are wanted; return whether it came."""
         rules, began_s = self.job.rules.notify, time.monotonic()
         document = json.loads(json.dumps(summary))
         flagged = document["steps"][0]["told"].get("flagged", [])
@@ -185,5 +230,7 @@ class Tick:
         try:
             notify.post(url, document, rules)
             self._note("notify", "done", "the webhook was told", time.monotonic() - began_s)
+            return True
         except notify.Untold as error:
             self._note("notify", "failed", str(error), time.monotonic() - began_s)
+            return False

@@ -214,6 +214,30 @@ def test_the_webhook_hears_names_only_where_they_are_wanted(
     assert json.loads(kept)["exit_code"] == 3 and SECRET not in kept + done.output
 
 
+def test_what_a_killed_tick_judged_gets_on_the_page_and_to_the_webhook(
+    archive: Archive, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICK_WEBHOOK_URL", hook.url)
+    assert archive.tick()[1]["missed_runs"] == [] and hook.got == []
+    archive.put("late.mp4")
+    late = {"late.mp4": ("manipulated", 0.99)}
+    judge(archive.source, archive.out, Settings(), limit=9, now=datetime.now(UTC), scores=late)
+    killed = read.run_ids(archive.out, Storage())[-1]
+
+    hook.statuses = [404]
+    assert archive.tick()[0].exit_code == 3
+    page = stores.read_bytes(f"{archive.out}/ticks/page/index.html", Storage())
+    assert b"late.mp4" in page
+    hook.statuses = [200]
+    done, told = archive.tick()
+    assert (done.exit_code, told["missed_runs"]) == (0, [killed])
+    assert hook.got[-1][1]["missed_runs"] == [killed]
+    assert "earlier runs that were not told of: 1" in hook.got[-1][1]["text"]
+    assert step(told, "report")["said"] == "as before"
+    n_told = len(hook.got)
+    assert archive.tick()[1]["missed_runs"] == [] and len(hook.got) == n_told
+
+
 def test_what_is_wrong_with_the_file_is_no_failure_of_the_store(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
