@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import urllib.parse
 from collections.abc import Iterator
 from datetime import datetime
@@ -71,6 +72,12 @@ def _manifest(source: str, storage: Storage) -> dict[str, Any]:
     needed = ("fileFormat", "fileSchema", "files")
     if not isinstance(manifest, dict) or not all(name in manifest for name in needed):
         raise UsageError(f"{source} is not an S3 Inventory manifest: it lacks one of {needed}.")
+    # names as CSV, Parquet and ORC write them; without it a changed object looks unchanged
+    if not re.search(r"\be_?tag\b", str(manifest["fileSchema"]), re.IGNORECASE):
+        raise UsageError(
+            f"{source} does not list ETags, so objects that changed cannot be told; add the fields "
+            "ETag and Size to the inventory's configuration."
+        )
     return manifest
 
 

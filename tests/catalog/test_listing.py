@@ -252,6 +252,11 @@ CSV_ROWS = (
     '"media","out/reports/x.parquet","v5","true","false","5","2024-01-01T00:00:00.000Z","e5"\n'
 )
 CSV_SCHEMA = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag"
+PARQUET_SCHEMA = (
+    "message s3.inventory { required binary bucket (UTF8); required binary key (UTF8); "
+    "optional int64 size; optional binary e_tag (UTF8); }"
+)
+FILES = [{"key": "x/data/1.parquet"}]
 
 
 def test_a_csv_inventory_lists_current_objects_with_decoded_keys(bucket: str) -> None:
@@ -277,10 +282,20 @@ def test_a_parquet_inventory_copied_to_a_folder_is_read_from_beside_it(tmp_path:
         "e_tag": ["e", "f"],
     }
     pq.write_table(pa.table(told), tmp_path / "1.parquet")
-    manifest = {"fileFormat": "Parquet", "fileSchema": "…", "files": [{"key": "x/data/1.parquet"}]}
+    manifest = {"fileFormat": "Parquet", "fileSchema": PARQUET_SCHEMA, "files": FILES}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (found,) = listed(tmp_path / "manifest.json")
     assert (found.uri, found.size_bytes, found.last_modified) == ("s3://media/a%20b.mp4", 3, None)
+
+
+@pytest.mark.parametrize(
+    "schema", [CSV_SCHEMA.replace(", ETag", ""), PARQUET_SCHEMA.replace("e_tag", "size")]
+)
+def test_an_inventory_that_cannot_tell_what_changed_is_refused(schema: str, tmp_path: Path) -> None:
+    manifest = {"fileFormat": "Parquet", "fileSchema": schema, "files": FILES}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="add the fields ETag and Size"):
+        listed(tmp_path / "manifest.json")
 
 
 def test_json_that_is_no_inventory_says_so(tmp_path: Path) -> None:

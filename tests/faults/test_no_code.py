@@ -87,7 +87,7 @@ def test_a_table_that_would_run_code_is_refused(
     names = {"uri", "label", "key", "bucket", "media_id", "outcome", "detector_id", "faces"}
     path = tmp_path / "index.parquet"
     pq.write_table(pa.table(dict.fromkeys(sorted(names), bomb)), path)
-    told = {"fileFormat": "Parquet", "fileSchema": "", "files": [{"key": "index.parquet"}]}
+    told = {"fileFormat": "Parquet", "fileSchema": "e_tag", "files": [{"key": "index.parquet"}]}
     path.with_name("manifest.json").write_text(json.dumps(told))
     with pytest.raises((UsageError, pa.ArrowException, TypeError)) as caught:
         READERS[reader](path)
