@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from dfd_batch.reports.policy import Delete, Policy
 from dfd_batch.reports.views import chosen, query
 from dfd_batch.settings import Storage
 from dfd_batch.storage import is_s3
+from dfd_batch.storage.acting import Refused, place_of
+
+THREADS = 16
 
 COLUMNS = (
     *("media_id", "uri", "etag", "size_bytes", "outcome", "verdict", "probability"),
@@ -86,29 +90,72 @@ def plan(
     """
     condition = "outcome = 'scored'" + (f" AND (\n{where}\n)" if where else "")
     rows: list[Row] = chosen(out, storage, condition, COLUMNS).to_pylist()
-    done = actions.latest(actions.read(out, storage))
+    acted = actions.read(out, storage)
+    done, newest = actions.latest(acted), actions.newest(acted)
     restored = _restored(done)
+    chosen_actions = [_wanted(row, policy, restored) for row in rows]
+    brought_back = sum(len(wanted) < len(policy.actions(row)) for row, wanted in chosen_actions)
+    returned = _returned(chosen_actions, done, storage)
     tasks, n_done = [], 0
-    brought_back = 0
-    for row in rows:
-        wanted = policy.actions(row)
-        removal = REMOVALS & set(wanted)
-        if removal and (row["media_id"] in restored or (row["uri"], row["etag"]) in restored):
-            wanted = [action for action in wanted if action not in removal]
-            brought_back += 1
-        prior = {action: done.get((row["media_id"], action.value)) for action in wanted}
-        todo = tuple(action for action in wanted if not _is_done(action, prior[action], row))
-        if len(REMOVALS.intersection(todo)) < len(REMOVALS.intersection(wanted)):
-            todo = ()  # what was removed has no tags to set
+    for row, wanted in chosen_actions:
+        todo = tuple(wanted)
+        if row["media_id"] not in returned:
+            todo = _left(row, wanted, done)
         n_done += len(wanted) - len(todo)
         if todo:
-            before = {action: Status(p["status"]) for action in todo if (p := prior[action])}
+            prior = {action: newest.get((row["media_id"], action.value)) for action in todo}
+            before = {action: Status(told["status"]) for action, told in prior.items() if told}
             tasks.append(Task(row, todo, before))
     if policy.quarantine:
         _check_place(policy.quarantine.to, tasks)
     alarms = _gate(policy.delete, tasks, out, storage, checkpoint)
     n_listed = sum(policy.listed(row["uri"]) for row in rows)
     return ActPlan(tasks, len(rows), n_done, n_listed, brought_back, alarms)
+
+
+def _wanted(row: Row, policy: Policy, restored: set[Any]) -> tuple[Row, list[Action]]:
+    """Return a row and what the policy asks for; what a person brought back stays in its place."""
+    wanted = policy.actions(row)
+    if row["media_id"] in restored or (row["uri"], row["etag"]) in restored:
+        wanted = [action for action in wanted if action not in REMOVALS]
+    return row, wanted
+
+
+def _left(
+    row: Row, wanted: Sequence[Action], done: dict[tuple[str, str], Row]
+) -> tuple[Action, ...]:
+    """Return what is not done already."""
+    todo = tuple(a for a in wanted if not _is_done(a, done.get((row["media_id"], a.value)), row))
+    removals = REMOVALS.intersection(wanted)
+    # what was removed has no tags to set
+    return () if removals and not removals & set(todo) else todo
+
+
+def _returned(
+    wanted: Sequence[tuple[Row, Sequence[Action]]],
+    done: dict[tuple[str, str], Row],
+    storage: Storage,
+) -> set[str]:
+    """Return the media_ids whose content was removed, and lies at its place again.
+
+    Only what was removed is looked for: the same bytes make no new row in the reports.
+    """
+    removed = [
+        row
+        for row, todo in wanted
+        if any(_is_done(a, done.get((row["media_id"], a.value)), row) for a in REMOVALS & set(todo))
+    ]
+    with ThreadPoolExecutor(THREADS) as pool:
+        there = list(pool.map(lambda row: _is_there(row, storage), removed))
+    return {row["media_id"] for row, again in zip(removed, there, strict=True) if again}
+
+
+def _is_there(row: Row, storage: Storage) -> bool:
+    try:
+        head = place_of(row["uri"], storage).head(row["uri"])
+    except (Refused, UsageError):
+        return False  # as before: it was removed
+    return head is not None and (head.etag, head.size_bytes) == (row["etag"], row["size_bytes"])
 
 
 def _is_done(action: Action, prior: Row | None, row: Row) -> bool:

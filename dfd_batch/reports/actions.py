@@ -108,6 +108,12 @@ def read(out: str, storage: Storage) -> pa.Table:
         raise stores.explain(error, uri) from error
 
 
+def newest(table: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the newest row of each (media_id, action)."""
+    rows = table.sort_by([("acted_at", "ascending")]).to_pylist()
+    return {(row["media_id"], row["action"]): row for row in rows}
+
+
 def latest(table: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the newest row of each (media_id, action), of those that are done where one is."""
     found: dict[tuple[str, str], dict[str, Any]] = {}

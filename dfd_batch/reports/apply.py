@@ -19,13 +19,12 @@ from dfd_batch import __version__
 from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
-from dfd_batch.reports.act import ActPlan, Row, Task
+from dfd_batch.reports.act import THREADS, ActPlan, Row, Task
 from dfd_batch.reports.actions import REMOVALS, STANDING, Action, Status
 from dfd_batch.reports.policy import Policy
 from dfd_batch.settings import Storage
 from dfd_batch.storage.acting import Head, Place, Refused, changed, place_of
 
-THREADS = 16
 BATCH = 64
 """Objects whose results share a file of the table of actions."""
 KEEP_TAG = "dfd-keep"

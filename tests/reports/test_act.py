@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -545,6 +546,27 @@ def test_a_file_with_the_longest_name_is_quarantined_and_brought_back(tmp_path: 
     assert act(found, "--policy", file, "--apply")["results"]["quarantine"] == {"done": 1}
     assert run("restore", found, "--all", "--apply").exit_code == 0
     assert found.content(found.uri(name)) == b"film"
+
+
+@pytest.mark.parametrize("rule", [QUARANTINE, DELETE])
+def test_the_same_bytes_put_back_are_acted_on_again_unless_a_person_brought_them_back(
+    archive: Archive, policy: Callable[[str], Path], rule: str
+) -> None:
+    file = policy(rule)
+    uri = archive.uri("fake.mp4")
+    told = Path(uri).stat() if not is_s3(uri) else None
+    act(archive, "--policy", file, "--apply")
+    archive.put("fake.mp4", b"fake.mp4" * 10)
+    if told:  # as `cp -p` does
+        os.utime(uri, ns=(told.st_atime_ns, told.st_mtime_ns))
+    again = act(archive, "--policy", file, "--apply")
+    kind = "quarantine" if rule == QUARANTINE else "delete"
+    assert again["results"][kind] == {"done": 1} and "fake.mp4" not in archive.names()
+    assert act(archive, "--policy", file, "--apply")["planned"] == {}
+    if rule == QUARANTINE:
+        assert run("restore", archive, "fake.mp4", "--apply").exit_code == 0
+        assert act(archive, "--policy", file, "--apply")["planned"] == {}
+        assert "fake.mp4" in archive.names()
 
 
 def test_where_narrows_and_bad_words_are_one_sentence(archive: Archive) -> None:
