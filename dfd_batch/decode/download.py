@@ -6,7 +6,10 @@ read later, after a break or as another part, is of the same object or the objec
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ SLOWEST_BYTES_PER_S = 2**16
 MAX_PAUSE_S = 20.0
 """Between attempts to go on with a broken download; random below it, doubling, as boto3 does."""
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _BY_CODE = {
     "NoSuchKey": Outcome.MISSING,
     "NoSuchBucket": Outcome.MISSING,
@@ -94,8 +98,8 @@ class Download:
             end: Behind the last; None: to the object's end.
 
         Raises:
-            MediaFault: `missing`, `changed`, `access_denied`, `throttled`, `timeout`, or what
-                `check_size` raises.
+            MediaFault: `missing`, `changed`, `access_denied`, `throttled`, `timeout`, `crashed`
+                where there is no room for it here, or what `check_size` raises.
         """
         from botocore.exceptions import BotoCoreError
         from urllib3.exceptions import HTTPError
@@ -115,10 +119,20 @@ class Download:
                 file.flush()
                 return file.tell() - begin
             except (BotoCoreError, HTTPError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in _FULL:
+                    raise self._no_room(file) from error
                 n_broken = 0 if file.tell() - at >= CHUNK_BYTES else n_broken + 1
                 if late.is_set() or n_broken >= self._storage.max_retries:
                     raise fault(self._uri, Outcome.TIMEOUT, type(error).__name__) from error
             time.sleep(random.uniform(0, min(2**n_broken, MAX_PAUSE_S)))  # noqa: S311
+
+    def _no_room(self, file: IO[bytes]) -> MediaFault:
+        """Return the fault of an object that has no room here, and give back what it took."""
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), 0)  # or closing it would fail as well
+        folder = tempfile.gettempdir()
+        told = f"{self._uri}: there is no room for it in {folder}; free some, or set TMPDIR."
+        return MediaFault(Outcome.CRASHED, "no_space", told)
 
     def _answer(self, begin: int, end: int | None) -> dict[str, Any]:
         """Ask for a part and return the answer, whose body is still to be read."""

@@ -173,3 +173,11 @@ def fresh_clients() -> Iterator[None]:
     _client.cache_clear()
     yield
     _client.cache_clear()
+
+
+def test_a_full_disk_is_not_blamed_on_the_store(uri: str) -> None:
+    object_ = download.Download(Storage(), uri, None, None, lambda size: None)
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(MediaFault) as caught:
+        object_.read(full)
+    assert (caught.value.outcome, caught.value.kind) == (Outcome.CRASHED, "no_space")
+    assert uri in caught.value.message and "set TMPDIR" in caught.value.message
