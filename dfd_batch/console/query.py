@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -126,7 +127,11 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _simple(found: pa.Table) -> pa.Table:
-    """Return an answer whose exact decimals and other rare types are plain numbers and text."""
+    """Return an answer whose exact decimals and other rare types are plain numbers and text.
+
+    Columns of one name are numbered: `uri`, `uri_2`.
+    """
+    found = found.rename_columns(_numbered(found.column_names))
     for i, field in enumerate(found.schema):
         kind = field.type
         if pa.types.is_decimal(kind):
@@ -134,6 +139,17 @@ def _simple(found: pa.Table) -> pa.Table:
         elif pa.types.is_dictionary(kind):
             found = found.set_column(i, field.name, found.column(i).cast(kind.value_type))
     return found
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which none is there twice."""
+    used: list[str] = []
+    for name in names:
+        tries = itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2)))
+        used.append(
+            next(new for new in tries if new not in used and (new == name or new not in names))
+        )
+    return used
 
 
 def _show(found: pa.Table) -> None:

@@ -182,6 +182,14 @@ def test_formats_hold_the_same_rows(tmp_path: Path, bucket: str) -> None:
     assert "2 rows" in dfd(sql, "-o", out).stdout
 
 
+def test_columns_of_one_name_are_numbered(tmp_path: Path) -> None:
+    sql = "SELECT 1 AS uri, 2 AS uri_2, 3 AS uri, 4 AS uri"
+    told = answers(sql, "-o", tmp_path)
+    assert told == [{"uri": 1, "uri_2": 2, "uri_3": 3, "uri_4": 4}]
+    shown = dfd(sql, "-o", tmp_path)
+    assert shown.exit_code == 0 and "uri_4" in shown.output
+
+
 def test_the_list_names_every_question_and_view(tmp_path: Path) -> None:
     told = dfd("--list").stdout
     listed = json.loads(dfd("--list", "--json").stdout)
