@@ -6,7 +6,7 @@ Takes the file and the flags of `dfd tick`; the cluster is the one that runs the
 
 import sys
 
-from dfd_batch.cli import app
+from dfd_batch.cli import main
 
 if __name__ == "__main__":
-    app(["tick", *sys.argv[1:]], prog_name="scheduled_scan.py")
+    main(["tick", *sys.argv[1:]], "scheduled_scan.py")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dfd_batch import cli
 
 JOBS = Path(__file__).parents[2] / "jobs"
 COMMANDS = {"scheduled_scan": "tick"}
@@ -30,3 +33,13 @@ def test_a_job_takes_the_flags_of_its_command_and_ends_with_its_exit_code(name: 
     assert flags[0] == flags[1] != set()
     wrong = run(job, "--no-such-flag")
     assert wrong.returncode == 2 and "--no-such-flag" in wrong.stderr
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in JOBS.glob("*.py") if p.stem != "submit"))
+def test_a_job_ends_past_what_ray_tears_down(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(cli, "main", lambda arguments, name: called.append((arguments, name)))
+    monkeypatch.setattr(cli, "app", lambda *_, **__: None)
+    runpy.run_path(str(JOBS / f"{name}.py"), run_name="__main__")
+    ((arguments, program),) = called
+    assert (arguments[0], program) == (COMMANDS.get(name, name), f"{name}.py")
