@@ -33,7 +33,9 @@ def base(tmp_path: Path) -> Path:
     return directory
 
 
-def write(out: Path, base: Path, scores: Any, media: str = "image", **other: Any) -> None:
+def write(
+    out: Path, base: Path, scores: Any, media: str = "image", content: str = "", **other: Any
+) -> None:
     """Write report rows by the base detector, as a scan leaves them."""
     card = checkpoints.load_card(str(base))
     run_id = f"run{media}{other.get('outcome', '')}{other.get('detector_id', '')}"
@@ -47,7 +49,7 @@ def write(out: Path, base: Path, scores: Any, media: str = "image", **other: Any
     }
     names = [f"{media}{i}" for i in range(len(scores))]
     rows = [
-        known | {"media_id": name, "uri": f"/in/{name}", "probability": float(p)} | other
+        known | {"media_id": name + content, "uri": f"/in/{name}", "probability": float(p)} | other
         for name, p in zip(names, scores, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schema=REPORT)
@@ -166,8 +168,8 @@ def test_a_newer_verdict_of_an_object_counts_instead_of_the_older(
     base: Path, tmp_path: Path
 ) -> None:
     write(tmp_path / "in", base, GENUINE)
-    late = {"media_id": "changed", "scanned_at": SCANNED + timedelta(days=1), "outcome": "empty"}
-    write(tmp_path / "in", base, GENUINE[:100], **late)
+    late = {"scanned_at": SCANNED + timedelta(days=1), "outcome": "empty"}
+    write(tmp_path / "in", base, GENUINE[:100], content="changed", **late)
     done = calibrate(base, tmp_path / "own", "--reports", tmp_path / "in", "--json")
     assert json.loads(done.stdout)["outcomes"] == {"scored": 300, "empty": 100}
 

@@ -62,7 +62,7 @@ def test_a_detector_is_measured_and_one_that_says_the_truth_is_perfect(
     found = forged_segments.measure(detector, work, 6)
     assert {"AP@0.5", "AR@10"} <= set(found)
     assert found["AP@0.5"].value is not None
-    assert found["AP@0.5"].value < 0.6
+    assert found["AP@0.5"].value < 0.9
     said: list[Any] = []
     made = ClipForge.pair
 

@@ -55,6 +55,7 @@ def other_work(directory: Path, pools: Path) -> Path:
     return directory
 
 
+@pytest.mark.timeout(600)
 def test_two_workers_learn_what_one_learns(
     work: Path, tmp_path: Path, toy_pools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_two_workers_learn_what_one_learns(
     assert checkpoint.load_card(str(shared.out)).training.images_seen == 60
 
 
+@pytest.mark.timeout(600)
 def test_a_stop_is_agreed_on_and_gone_on_from(work: Path) -> None:
     def stop(standing: Standing) -> None:
         (work / "stop").touch()
