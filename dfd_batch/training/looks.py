@@ -159,6 +159,7 @@ def curves(history: list[dict[str, Any]], path: Path) -> None:
         if isinstance(history[0][name], float):
             axes[1].plot(images, [h[name] for h in history], label=name, lw=0.8)
     axes[1].set(xlabel="images seen", ylabel="AUC", ylim=(0, 1.01))
-    axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+    if axes[1].get_legend_handles_labels()[0]:  # else looks at different media have no line
+        axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
