@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 
 from dfd_batch.evaluation.metrics import AT_THRESHOLD, METRICS, Floats, Tally, auc
+from dfd_batch.training.evaluate import FEWEST_GROUPS
 
 N_DRAWS = 500
-FEWEST_GROUPS = 5
-"""With fewer for a class, drawing them again says little: there is no interval then."""
 MOST_LEVELS = 20_000
 """With more scores than these neighbours count as equal, which bounds the cost of a draw."""
 _CELLS = 4_000_000

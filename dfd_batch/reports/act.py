@@ -13,13 +13,12 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
 from dfd_batch.reports.actions import REMOVALS, STANDING, Action, Status
 from dfd_batch.reports.detectors import Accounts, run_accounts
+from dfd_batch.reports.files import THREADS
 from dfd_batch.reports.policy import Delete, Policy
 from dfd_batch.reports.views import chosen, query
 from dfd_batch.settings import Storage
 from dfd_batch.storage import is_s3
 from dfd_batch.storage.acting import Refused, place_of
-
-THREADS = 16
 
 COLUMNS = (
     *("media_id", "uri", "etag", "size_bytes", "outcome", "verdict", "probability"),

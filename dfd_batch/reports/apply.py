@@ -19,8 +19,9 @@ from dfd_batch import __version__
 from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
-from dfd_batch.reports.act import THREADS, ActPlan, Row, Task
+from dfd_batch.reports.act import ActPlan, Row, Task
 from dfd_batch.reports.actions import REMOVALS, STANDING, Action, Status
+from dfd_batch.reports.files import THREADS
 from dfd_batch.reports.policy import Policy
 from dfd_batch.settings import Storage
 from dfd_batch.storage.acting import Head, Place, Refused, changed, place_of

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from dfd_batch import storage as stores
 from dfd_batch.outcomes import UsageError
 from dfd_batch.reports import actions
-from dfd_batch.reports.act import THREADS, Row
+from dfd_batch.reports.act import Row
 from dfd_batch.reports.actions import Action, Status
 from dfd_batch.reports.apply import BATCH, ORIGIN, new_id, row_of
+from dfd_batch.reports.files import THREADS
 from dfd_batch.settings import Storage
 from dfd_batch.storage.acting import Refused, place_of, taken
 from dfd_batch.storage.shared import remove

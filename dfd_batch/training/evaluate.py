@@ -15,7 +15,7 @@ from dfd_batch.checkpoint import Calibration
 
 Floats = NDArray[np.float64]
 FEWEST_GROUPS = 5
-"""Of a class; with fewer, drawing them again says little."""
+"""Of a class; with fewer, drawing them again says little: there is no interval then."""
 
 
 @dataclass(frozen=True)
