@@ -75,6 +75,48 @@ def test_carlini_wagner_leaves_what_is_judged_wrongly_already() -> None:
     np.testing.assert_allclose(found, adversarial.pixels_of(crops).numpy(), atol=1e-5)
 
 
+class TwoClasses(nn.Module):
+    """A victim as the classifier that attack libraries want: logits (N, 2)."""
+
+    def __init__(self, victim: adversarial.Victim) -> None:
+        super().__init__()
+        self.victim = victim
+        self.placed = nn.Parameter(torch.zeros(1))  # they ask a network where it lies
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        odds = self.victim(pixels)
+        return torch.stack([-odds / 2, odds / 2], 1)
+
+
+def test_attacks_are_those_of_torchattacks() -> None:
+    torchattacks = pytest.importorskip("torchattacks", reason="installed by .ci/run alone")
+    encoder = trained(0.0).eval()
+
+    def victim(pixels: Tensor) -> Tensor:
+        return encoder((pixels - 0.5) / 0.5)[1][:, 0]
+
+    model = TwoClasses(victim).eval()
+    crops, labels = task(24, 10_000)
+    pixels, classes = adversarial.pixels_of(crops), torch.from_numpy(labels).long()
+
+    theirs = torchattacks.FGSM(model, eps=4 / 255)(pixels, classes)
+    ours = adversarial.pixels_of(adversarial.fgsm(victim, crops, labels, 4))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+    theirs = torchattacks.CW(model, c=100, steps=200, lr=0.01)(pixels, classes)
+    found = adversarial.carlini_wagner_l2(
+        victim, crops, labels, steps=200, searches=1, first_c=100, quantise=False
+    )
+    right = (victim(pixels) > 0) == (classes == 1)
+    assert right.sum() > 15
+    turned, distances = [], []
+    for attacked in (torch.from_numpy(found), theirs):
+        turned.append((victim(attacked) > 0) != (classes == 1))
+        distances.append((attacked - pixels).square().sum((1, 2, 3)).sqrt())
+    assert turned[0].all() and turned[1].all()
+    torch.testing.assert_close(distances[0][right], distances[1][right], atol=0, rtol=0.05)
+
+
 class Small(nn.Module):
     """Two convolutions and a head: (features, logits (N, 1))."""
 
