@@ -27,7 +27,7 @@ CPUS_PER_IO = 64
 """On clusters, one in so many: a single splitting task feeds about sixty objects a second."""
 CROP_SHARE = 0.6
 """Share of the CPUs that decode and crop when the networks run on CPUs as well: both stages then
-take about as long per object (MobileNetV2 on 4 clips of 16 frames)."""
+take about as long per object (MobileNetV2 on 3 clips of 24 frames)."""
 
 
 @dataclass(frozen=True)

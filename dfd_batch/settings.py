@@ -80,9 +80,9 @@ class Sampling(_Section):
 
     coverage: Coverage = Coverage.STANDARD
     """`quick` and `standard`: so many clips as below; `full`: clips without a gap."""
-    frames_per_clip: Annotated[int, Field(ge=1, le=64)] = 16
+    frames_per_clip: Annotated[int, Field(ge=1, le=64)] = 24
     quick_clips: Annotated[int, Field(ge=1)] = 2
-    standard_clips: Annotated[int, Field(ge=1)] = 4
+    standard_clips: Annotated[int, Field(ge=1)] = 3
     stride: Annotated[int, Field(ge=1, le=8)] = 1
     """Every `stride`-th frame is used; 1 keeps frames consecutive, as the LSTM was trained."""
 
@@ -92,7 +92,7 @@ class Bounds(_Section):
 
     decode_long_side: Annotated[int, Field(ge=64)] = 1920
     """Larger frames are reduced to this long side as they leave the decoder."""
-    max_full_clips: Annotated[int, Field(ge=1)] = 128
+    max_full_clips: Annotated[int, Field(ge=1)] = 85
     """Clips of one video under `full` coverage: 82 s at 25 fps without a gap; in longer videos
     these clips are spread evenly. More of them want more `faces.max_crops` as well."""
 

@@ -35,7 +35,7 @@ def test_a_block_of_hanging_objects_ends_before_ray_gives_up(
         limits=Limits(timeout_s=timeout_s),
         sampling=Sampling.model_validate({"coverage": coverage}),
     )
-    clips = {"quick": 2, "standard": 4, "full": settings.limits.max_full_clips}[coverage]
+    clips = {"quick": 2, "standard": 3, "full": settings.limits.max_full_clips}[coverage]
     longest_s = min(timeout_s + clips * settings.limits.timeout_per_clip_s, MAX_DEADLINE_S)
     block = batch_sizes(settings, ON_CPU, 10**6).block
     assert block >= 1

@@ -57,7 +57,7 @@ def test_an_unknown_variable_and_a_broken_file_are_usage_errors(tmp_path, monkey
         ("full", {"max_full_clips": 256}, True),
         ("standard", {"max_full_clips": 256}, False),  # bounds nothing
         ("full", {"timeout_s": 5, "max_pixels": 10, "max_attempts": 9}, False),
-        ("full", {"decode_long_side": 1920, "max_full_clips": 128}, False),
+        ("full", {"decode_long_side": 1920, "max_full_clips": 85}, False),
     ],
 )
 def test_limits_that_change_verdicts_are_part_of_the_fingerprint(coverage, limits, counts):

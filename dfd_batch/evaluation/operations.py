@@ -24,9 +24,9 @@ from dfd_batch.training.selection import measured_rows, pairs_of
 from dfd_batch.training.temporal_traces import Clip
 
 STILL = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
-CLIP_FRAMES = 16
+CLIP_FRAMES = 24
 CLIP_SHARE = 5
-"""One clip pair for so many pairs of stills: a clip costs as much as 16 stills."""
+"""One clip pair for so many pairs of stills: a clip costs as much as 24 stills."""
 Figures = list[tuple[str, str, list[float | None]]]
 """Name, data, and value on each card."""
 

@@ -124,7 +124,7 @@ class TrainConfig(BaseModel):
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes (with GPUs: one on each) that share each step, on Ray when there are several."""
 
-    clip_frames: Annotated[int, Field(ge=4)] = 16
+    clip_frames: Annotated[int, Field(ge=4)] = 24
     clips: Annotated[int, Field(ge=2)] = 2_400
     """Clips forged for the temporal head (stage B)."""
     motion_from: str = ""
@@ -135,7 +135,7 @@ class TrainConfig(BaseModel):
     motion_rate: Annotated[float, Field(gt=0)] = 3e-3
     """Peak learning rate of the motion encoder."""
     motion_pairs: Annotated[int, Field(ge=2)] = 4_000
-    """Pairs of clips forged for the motion encoder (stage B); its maps take 165 kB a pair."""
+    """Pairs of clips forged for the motion encoder (stage B); its maps take 250 kB a pair."""
     motion_epochs: Annotated[int, Field(ge=1)] = 12
     temporal_epochs: Annotated[int, Field(ge=1)] = 24
     temporal_learning_rate: Annotated[float, Field(gt=0)] = 5e-4

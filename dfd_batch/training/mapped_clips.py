@@ -1,6 +1,6 @@
 """Forged clips as the maps that a motion encoder reads, made once and kept on disk.
 
-165 kB a pair: thousands of them fit in memory and an epoch takes seconds. Making goes on after the
+250 kB a pair: thousands of them fit in memory and an epoch takes seconds. Making goes on after the
 last hundred.
 """
 

@@ -86,7 +86,7 @@ def test_every_frame_of_every_container_and_codec_is_read_once(name: str, tmp_pa
 def test_clips_begin_at_key_frames_and_little_else_is_decoded(suffix: str, tmp_path: Path) -> None:
     frames = numbered_frames(300)
     path = write_video(tmp_path / f"a{suffix}", frames, gop=20, options={"bf": "0"})
-    _, clips, account = read(path, Sampling(standard_clips=3))
+    _, clips, account = read(path, Sampling(standard_clips=3, frames_per_clip=16))
     firsts = [round(clip.times_s[0] / 0.04) for clip in clips]
     assert firsts == [40, 140, 240] or firsts == [60, 160, 260]
     for clip, first in zip(clips, firsts, strict=True):
@@ -99,7 +99,7 @@ def test_clips_begin_at_key_frames_and_little_else_is_decoded(suffix: str, tmp_p
 def test_standard_reads_the_same_share_of_a_longer_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", numbered_frames(1500, 32, 32), gop=25)
     _, clips, account = read(path, Sampling())
-    assert len(clips) == 4
+    assert len(clips) == 3
     assert account.n_frames_decoded <= 80
 
 

@@ -157,7 +157,7 @@ def test_ten_hours_of_a_still_cost_what_a_minute_does(scanner: Scanner, tmp_path
     row = scanner.scan(path)
     assert outcome_of(row) == Outcome.SCORED
     assert row["duration_s"] == pytest.approx(36_000, abs=1)
-    assert row["n_frames_used"] == row["n_frames_decoded"] == 64
+    assert row["n_frames_used"] == row["n_frames_decoded"] == 72
     assert row["crop_time_s"][-1] > 30_000  # spread over all of it
 
 

@@ -23,7 +23,7 @@ SAME = ("outcome", "n_crops", "crops", "crop_time_s", "crop_box", "n_frames_deco
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three megabytes, of which four clips of sixteen frames are looked at."""
+    """Three megabytes, of which three clips of twenty-four frames are looked at."""
     folder = tmp_path_factory.mktemp("video")
     return write_video(folder / "a.mp4", moving_frames(900), gop=25, options={"crf": "10"})
 
