@@ -137,7 +137,7 @@ class TrainConfig(BaseModel):
     motion_pairs: Annotated[int, Field(ge=2)] = 4_000
     """Pairs of clips forged for the motion encoder (stage B); its maps take 250 kB a pair."""
     motion_epochs: Annotated[int, Field(ge=1)] = 12
-    temporal_epochs: Annotated[int, Field(ge=1)] = 24
+    temporal_epochs: Annotated[int, Field(ge=1)] = 12
     temporal_learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     synthesis_pairs: Annotated[int, Field(ge=2)] = 4_800
     """Pairs of a generated and a genuine face that the second look at stills is fitted to."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.training import evaluate
@@ -16,6 +18,7 @@ from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
 from dfd_batch.training.motion import ORDER_WEIGHT, show_twin, stretch
+from dfd_batch.training.optimise import Ema
 from dfd_batch.training.pools import is_held_out
 from dfd_batch.training.temporal_figures import clip_logits
 
@@ -26,6 +29,10 @@ SMOOTHNESS_WEIGHT = 0.1
 """Of the loss of frames that differ from the next one though they are labelled alike."""
 FRAMES_HIDDEN_SHARE = 0.2
 """Batches that show the motion features alone."""
+TROUBLED_WEIGHT = 3.0
+"""Of a genuine clip that had honest troubles, beside 1 of any other clip."""
+AVERAGING = 0.99
+"""Memory of the averaged weights, which are the ones that are kept."""
 
 
 @torch.no_grad()
@@ -58,7 +65,7 @@ def start_as_mean(head: TemporalHead, data: ClipFeatures) -> None:
 
 
 def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> TemporalHead:
-    """Return the temporal head of the best epoch on a slice of groups kept out of its training.
+    """Return the averaged head of the best epoch on a slice of groups kept out of its training.
 
     Epoch 0 is the mean of frames, so that too few clips leave that rather than something worse.
     """
@@ -77,7 +84,9 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
         optimiser, config.temporal_learning_rate, total_steps=per_epoch * config.temporal_epochs
     )
     rng = np.random.default_rng([config.seed, 13])
-    best, kept = _check_auc(head, check), copy.deepcopy(head.state_dict())
+    averaged = AveragedModel(head, avg_fn=Ema(AVERAGING))
+    mean = cast(TemporalHead, averaged.module)
+    best, kept = _check_auc(mean, check), copy.deepcopy(head.state_dict())
     for epoch in range(config.temporal_epochs):
         head.train()
         total = 0.0
@@ -89,11 +98,12 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+            averaged.update_parameters(head)
             total += float(loss.detach())
-        now = _check_auc(head, check)
+        now = _check_auc(mean, check)
         print(f"temporal epoch {epoch + 1}: loss {total / per_epoch:.4f} AUC {now:.4f}", flush=True)
         if now > best:
-            best, kept = now, copy.deepcopy(head.state_dict())
+            best, kept = now, copy.deepcopy(mean.state_dict())
     head.load_state_dict(kept)
     return head.cpu().eval()
 
@@ -138,7 +148,11 @@ def _clip_loss(
     mask = torch.ones(frames.shape, dtype=torch.bool, device=device)
     clip_logit, frame_logit = head(x, mask)
     forged = frames.max(1).values
-    clip_loss = F.binary_cross_entropy_with_logits(clip_logit, forged * 0.94 + 0.03)
+    troubled = torch.tensor([bool(data.troubles[row]) for row in rows], device=device)
+    weight = torch.where(troubled & (forged == 0), TROUBLED_WEIGHT, 1.0)
+    clip_loss = F.binary_cross_entropy_with_logits(
+        clip_logit, forged * 0.94 + 0.03, weight=weight / weight.mean()
+    )
     order = (F.softplus(clip_logit[::2] - clip_logit[1::2]) * forged[1::2]).mean()
     likely, alike = frame_logit.sigmoid(), frames[:, 1:] == frames[:, :-1]
     rough = ((likely[:, 1:] - likely[:, :-1]).square() * alike).mean()
