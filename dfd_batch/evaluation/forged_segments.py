@@ -92,14 +92,15 @@ class _Scan:
         if self._motion is not None:
             keys = one[:, None].astype(np.int64)
             vectors = np.concatenate([vectors, self._motion(self._maps(crops, keys), keys)], 1)
-        (logits,) = self._judge([Features("video", vectors, odds, one, one)])
+        (judged,) = self._judge([Features("video", vectors, odds, one, one)])
         seen = Evidence(
             media="video",
             fps=FPS,
             times_s=np.arange(len(crops)) / FPS,
             tracks=one,
             boxes=np.zeros((len(crops), 4), np.float32),
-            logits=logits,
+            logits=judged.pooled,
+            frame_logits=judged.alone,
         )
         found = decide(seen, self._card)["segments"]
         places = np.array([[s["start_s"], s["end_s"]] for s in found], np.float64).reshape(-1, 2)

@@ -28,7 +28,9 @@ class Evidence:
     boxes: NDArray[np.float32]
     """(K, 4) faces x0 y0 x1 y1 in pixels of the displayed picture."""
     logits: NDArray[np.float32]
-    """(K,) log-odds of manipulation."""
+    """(K,) log-odds of manipulation that are pooled."""
+    frame_logits: NDArray[np.float32]
+    """(K,) those of each frame by itself, for timeline and segments."""
 
 
 def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:
         at = at[np.argsort(evidence.times_s[at], kind="stable")]
         times_s = evidence.times_s[at]
         logit = float(calibrated(pool_frames(evidence.logits[at], card.pooling), calibration))
-        frame_probability = to_probability(calibrated(evidence.logits[at], calibration))
+        frame_probability = to_probability(calibrated(evidence.frame_logits[at], calibration))
+        pooled = to_probability(calibrated(evidence.logits[at], calibration))
         track_logits.append(logit)
         faces.append(
             {
@@ -66,7 +69,9 @@ def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:
                 "end_s": s.end_s,
                 "probability": s.probability,
             }
-            for s in find_segments(times_s, frame_probability, 1.0 / (evidence.fps or 25.0))
+            for s in find_segments(
+                times_s, frame_probability, 1.0 / (evidence.fps or 25.0), pooled=pooled
+            )
         ]
     probability = float(to_probability(join_tracks(np.array(track_logits))))
     return {

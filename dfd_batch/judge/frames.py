@@ -1,4 +1,4 @@
-"""From the crops' features to one logit per frame: the image path and the video path."""
+"""From the crops' features to log-odds per frame: the image path and the video path."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ class Features:
     """(K,) runs of consecutive frames."""
 
 
+@dataclass(frozen=True)
+class Odds:
+    """Log-odds of manipulation of one object's crops."""
+
+    pooled: NDArray[np.float32]
+    """(K,) of each frame, mixed with its clip's: the verdict is pooled from these."""
+    alone: NDArray[np.float32]
+    """(K,) of each frame by itself: they tell where in time, as a clip's would blur its edges."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of them are numbers."""
+        return bool(np.isfinite(self.pooled).all() and np.isfinite(self.alone).all())
+
+
 class FrameJudge:
     """Gives every crop its log-odds of manipulation: the CNN's for images, the LSTM's for clips.
 
@@ -48,11 +63,11 @@ class FrameJudge:
             else ClipScorer(checkpoint, device, feature_dim)
         )
 
-    def __call__(self, objects: Sequence[Features]) -> list[NDArray[np.float32]]:
-        """Return (K,) logits for each object; the clips of all objects share one forward pass."""
-        logits = [item.frame_logits.copy() for item in objects]
+    def __call__(self, objects: Sequence[Features]) -> list[Odds]:
+        """Return the odds of each object; the clips of all objects share one forward pass."""
+        odds = [Odds(item.frame_logits.copy(), item.frame_logits.copy()) for item in objects]
         if self._scorer is None:
-            return logits
+            return odds
         places: list[tuple[int, NDArray[np.intp]]] = []
         for i, item in enumerate(objects):
             if item.media == "video":
@@ -60,8 +75,9 @@ class FrameJudge:
         scored = self._scorer([objects[i].vectors[at] for i, at in places])
         weight = self._clip_weight
         for (i, at), (clip_logit, frame_logits) in zip(places, scored, strict=True):
-            logits[i][at] = weight * clip_logit + (1 - weight) * frame_logits
-        return logits
+            odds[i].pooled[at] = weight * clip_logit + (1 - weight) * frame_logits
+            odds[i].alone[at] = frame_logits
+        return odds
 
 
 def clip_runs(tracks: NDArray[np.int32], clips: NDArray[np.int32]) -> list[NDArray[np.intp]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from dfd_batch.stages.rows import Row, named, unscored
 from dfd_batch.watch import StageWatch
 
 if TYPE_CHECKING:
-    from dfd_batch.judge.frames import Features
+    from dfd_batch.judge.frames import Features, Odds
 
 JUDGE_WORK = ("judge_ms", "n_frames_scored")
 
@@ -55,9 +55,9 @@ class Judge:
             if row["outcome"] is None and not (row["n_crops"] and self._is_finite(row)):
                 self._spoilt(row)
         judged = [row for row in rows if row["outcome"] is None]
-        logits = self._judge([self._features(row) for row in judged])
-        for row, own in zip(judged, logits, strict=True):
-            if np.isfinite(own).all():
+        odds = self._judge([self._features(row) for row in judged])
+        for row, own in zip(judged, odds, strict=True):
+            if own.finite:
                 row.update(outcome=Outcome.SCORED.value, **decide(_evidence(row, own), self._card))
             else:  # finite features may still overflow the temporal head
                 self._spoilt(row)
@@ -92,12 +92,13 @@ class Judge:
         return bool(np.isfinite(vectors).all() and np.isfinite(row["frame_logit"]).all())
 
 
-def _evidence(row: Row, logits: Any) -> Evidence:
+def _evidence(row: Row, odds: Odds) -> Evidence:
     return Evidence(
         media=row["media"],
         fps=row["fps"],
         times_s=np.array(row["crop_time_s"], np.float64),
         tracks=np.array(row["crop_track"], np.int32),
         boxes=np.array(row["crop_box"], np.float32),
-        logits=logits,
+        logits=odds.pooled,
+        frame_logits=odds.alone,
     )

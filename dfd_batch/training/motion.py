@@ -44,7 +44,7 @@ BATCH_PAIRS = 16
 SHORTER_SHARE, REVERSED_SHARE, HIDDEN_SHARE = 0.3, 0.3, 0.3
 HIDDEN_CELLS = 0.1
 SMOOTHING = 0.03
-SPLICED_SHARE = 0.4
+SPLICED_SHARE = 0.5
 """Of the twins forged throughout, those that are shown forged in a stretch only."""
 ORDER_WEIGHT = 0.5
 """Of the loss that asks only for the right order of twins, who share all that is not forged."""

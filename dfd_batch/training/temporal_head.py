@@ -31,6 +31,8 @@ FRAMES_HIDDEN_SHARE = 0.2
 """Batches that show the motion features alone."""
 TROUBLED_WEIGHT = 3.0
 """Of a genuine clip that had honest troubles, beside 1 of any other clip."""
+WITHIN_MARGIN = 1.0
+"""By how many log-odds forged frames shall stand out from genuine ones of the same clip."""
 AVERAGING = 0.99
 """Memory of the averaged weights, which are the ones that are kept."""
 
@@ -131,7 +133,7 @@ def _check_auc(head: TemporalHead, data: ClipFeatures) -> float:
 def _clip_loss(
     head: TemporalHead, data: ClipFeatures, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> Tensor:
-    """Return BCE(clip) + BCE(frame) / 2 + order of twins + smoothness, of clips cut at times."""
+    """Return BCE(clip) + BCE(frame) + orders of twins and of frames + smoothness, of cut clips."""
     n = data.labels.shape[1]
     length = n if rng.random() < 0.6 else int(rng.integers(max(2, n // 2), n + 1))
     device = next(head.parameters()).device
@@ -157,5 +159,24 @@ def _clip_loss(
     likely, alike = frame_logit.sigmoid(), frames[:, 1:] == frames[:, :-1]
     rough = ((likely[:, 1:] - likely[:, :-1]).square() * alike).mean()
     of_frames = F.binary_cross_entropy_with_logits(frame_logit, frames)
-    total: Tensor = clip_loss + ORDER_WEIGHT * order + SMOOTHNESS_WEIGHT * rough + 0.5 * of_frames
-    return total
+    total: Tensor = clip_loss + ORDER_WEIGHT * order + SMOOTHNESS_WEIGHT * rough + of_frames
+    return total + _order_within(frame_logit, frames)
+
+
+def _order_within(odds: Tensor, frames: Tensor) -> Tensor:
+    """Return the loss of forged frames that do not stand out from the genuine ones around them.
+
+    Cross-entropy alone is content with the same answer for all frames of a clip.
+
+    Args:
+        odds: (B, T) frame logits.
+        frames: (B, T) 1 where forged.
+    """
+    in_part = (frames.amax(1) > 0) & (frames.amin(1) < 1)
+    if not in_part.any():
+        return odds.new_zeros(())
+    own, forged = odds[in_part], frames[in_part]
+    apart = own[:, None, :] - own[:, :, None]  # [b, genuine frame, forged frame] below
+    pairs = (1 - forged)[:, :, None] * forged[:, None, :]
+    lost = F.softplus(WITHIN_MARGIN - apart) * pairs
+    return (lost.sum((1, 2)) / pairs.sum((1, 2))).mean()

@@ -10,7 +10,7 @@ from dfd_batch.outcomes import Verdict
 CARD = ModelCard(name="test", version="1", description="")
 
 
-def evidence(logits, tracks=None, media="video"):
+def evidence(logits, tracks=None, media="video", alone=None):
     n = len(logits)
     return Evidence(
         media=media,
@@ -19,6 +19,7 @@ def evidence(logits, tracks=None, media="video"):
         tracks=np.array(tracks if tracks is not None else [0] * n, np.int32),
         boxes=np.tile(np.array([[0, 0, 10, 10]], np.float32), (n, 1)),
         logits=np.array(logits, np.float32),
+        frame_logits=np.array(logits if alone is None else alone, np.float32),
     )
 
 
@@ -31,6 +32,14 @@ def test_a_clearly_manipulated_face_among_genuine_ones_is_found():
     assert [face["track"] for face in told["faces"]][0] == 1
     assert {s["track"] for s in told["segments"]} == {1}
     assert len(told["timeline"]) == told["n_frames_scored"] == 192
+
+
+def test_the_verdict_is_pooled_and_the_segments_are_of_frames_by_themselves():
+    told = decide(evidence([3.0] * 48, alone=[-4.0] * 24 + [4.0] * 24), CARD)
+    assert told["probability"] == pytest.approx(1 / (1 + np.exp(-3.0)))
+    (segment,) = told["segments"]
+    assert segment["start_s"] == pytest.approx(0.96, abs=0.09)
+    assert told["timeline"][0]["probability"] < 0.1 < 0.9 < told["timeline"][-1]["probability"]
 
 
 def test_more_genuine_faces_do_not_make_an_object_suspicious():
@@ -88,7 +97,10 @@ def test_videos_go_through_the_temporal_head_and_images_do_not(temporal):
 
     image, video, empty = features("image", 1), features("video", 20), features("video", 1)
     together = judge([image, video, empty])
-    assert together[0] == 7
-    assert not np.isclose(together[1], 7).any()
+    assert together[0].pooled == together[0].alone == 7
+    assert not np.isclose(together[1].pooled, 7).any()
     # batching with clips of other lengths changes nothing
-    np.testing.assert_allclose(together[1], judge([video])[0], atol=1e-5)
+    np.testing.assert_allclose(together[1].pooled, judge([video])[0].pooled, atol=1e-5)
+    # what is pooled is nearer to its clip's, half-way by default
+    apart, spread = np.ptp(together[1].alone), np.ptp(together[1].pooled)
+    assert apart > 0 and spread == pytest.approx(apart / 2, rel=1e-3)

@@ -22,6 +22,29 @@ def test_a_manipulated_stretch_becomes_one_segment_with_its_bounds():
     assert segment.probability > 0.85
 
 
+def test_the_edges_of_a_segment_are_half_way_between_what_surrounds_it_and_what_is_inside():
+    p = np.full(100, 0.35)  # above the bar, were it the same for all tracks
+    p[27:30] = p[60:63] = 0.6
+    p[30:60] = 0.97
+    (segment,) = find_segments(times(100), p, FRAME_S)
+    assert abs(segment.start_s - 1.2) <= FRAME_S
+    assert abs(segment.end_s - 2.4) <= FRAME_S
+
+
+def test_of_a_track_that_is_likely_forged_throughout_the_likeliest_part_is_not_all():
+    p = np.full(100, 0.75)
+    p[:40] = 0.999
+    (segment,) = find_segments(times(100), p, FRAME_S)
+    assert (segment.start_s, segment.end_s) == (0, 4)
+
+
+def test_what_the_verdict_speaks_against_is_no_segment():
+    p = np.full(100, 0.05)
+    p[30:60] = 0.5
+    assert len(find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.41))) == 1
+    assert find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.39)) == []
+
+
 def test_a_flash_is_smoothed_away_and_a_short_dip_does_not_split():
     flash = np.full(100, 0.1)
     flash[50:52] = 0.99
