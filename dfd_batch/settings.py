@@ -97,6 +97,9 @@ class Bounds(_Section):
     these clips are spread evenly. More of them want more `faces.max_crops` as well."""
 
 
+UNCOUNTED = Bounds(max_full_clips=128)
+
+
 class Limits(Bounds):
     """What one object may cost before it is given up.
 
@@ -191,10 +194,10 @@ class Settings(_Section):
         """Return the sections that change verdicts: part of a detector's fingerprint."""
         given = self.limits.model_dump(include=set(Bounds.model_fields))
         if self.sampling.coverage is not Coverage.FULL:
-            del given["max_full_clips"]  # bounds nothing
+            given["max_full_clips"] = UNCOUNTED.max_full_clips  # bounds nothing
         bounds, sections = Bounds(**given), (self.sampling, self.faces, self.features)
-        # as defaults they are left out, as before they counted: no archive is scanned again
-        return sections if bounds == Bounds() else (*sections, bounds)
+        # what were the defaults before they counted is left out: no archive is scanned again
+        return sections if bounds == UNCOUNTED else (*sections, bounds)
 
 
 def load(flags: dict[str, Any] | None = None, config: Path | None = None) -> Settings:

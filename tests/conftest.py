@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says what else the machine does
+settings.register_profile("dfd", deadline=None)
+settings.load_profile("dfd")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from dfd_batch.benchmark import cpu
 from dfd_batch.benchmark.lines import Bench, Line
 from dfd_batch.benchmark.media import Made, make
 
-BLOB_BYTES = 64 * 192 * 192 * 3
+BLOB_BYTES = 72 * 192 * 192 * 3
 
 
 def measure(bench: Bench) -> list[Line]:

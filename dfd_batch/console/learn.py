@@ -111,7 +111,7 @@ def prepare(
     clips: Annotated[int, typer.Option("--clips", min=1, help="Clips of each video.")] = 1,
     frames: Annotated[
         int, typer.Option("--frames", min=1, max=64, help="Consecutive frames of each clip.")
-    ] = 24,
+    ] = 32,
     limit: options.Limit = None,
     config: options.Config = None,
     checkpoint: options.Checkpoint = None,

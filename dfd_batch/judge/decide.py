@@ -70,7 +70,11 @@ def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:
                 "probability": s.probability,
             }
             for s in find_segments(
-                times_s, frame_probability, 1.0 / (evidence.fps or 25.0), pooled=pooled
+                times_s,
+                frame_probability,
+                1.0 / (evidence.fps or 25.0),
+                pooled=pooled,
+                least=card.thresholds.inconclusive,
             )
         ]
     probability = float(to_probability(join_tracks(np.array(track_logits))))

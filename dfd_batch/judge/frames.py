@@ -12,7 +12,7 @@ from dfd_batch.checkpoint import Checkpoint
 from dfd_batch.judge.lstm import ClipScorer
 
 MAX_CLIP_FRAMES = 32
-"""Longer runs are cut: the head was trained on 16 to 32 frames."""
+"""Longer runs are cut: the heads were trained on clips of 12 to 24 frames."""
 
 
 @dataclass(frozen=True)

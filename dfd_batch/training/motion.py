@@ -96,7 +96,8 @@ def fit_motion(config: TrainConfig) -> MotionEncoder:
         optimiser, rate, total_steps=steps * epochs, pct_start=0.2
     )
     parts: dict[str, Any] = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    state, done = config.work / f"motion-{mark}-{width}-{n_pairs}-{epochs}-{rate:g}{started}.pt", 0
+    about = f"{width}-{n_pairs}-{epochs}-{rate:g}-{SPLICED_SHARE:g}"
+    state, done = config.work / f"motion-{mark}-{about}{started}.pt", 0
     if state.is_file():
         kept = torch.load(state, weights_only=True, map_location=device)
         done = kept["epoch"]

@@ -28,7 +28,7 @@ STILL_PX, STILL_EXAMPLES = 160, 6
 MOST_TRIES = 40
 """Labelled pairs that show different moments cannot be blended anew."""
 STRIP_PX, STRIP_FRAMES, STRIP_EXAMPLES = 120, 8, 2
-CLIP_FRAMES = 16
+CLIP_FRAMES = 24
 CROP_PX = 192
 BLACK, FORGED, GENUINE = (0, 0, 0), (220, 40, 40), (40, 150, 60)
 GAIN = 4.0

@@ -42,6 +42,18 @@ def test_the_verdict_is_pooled_and_the_segments_are_of_frames_by_themselves():
     assert told["timeline"][0]["probability"] < 0.1 < 0.9 < told["timeline"][-1]["probability"]
 
 
+def test_what_passes_as_authentic_has_no_segments():
+    strict = CARD.model_copy(
+        update={
+            "thresholds": CARD.thresholds.model_copy(
+                update={"inconclusive": 0.6, "suspicious": 0.7, "manipulated": 0.8}
+            )
+        }
+    )
+    likely = evidence([0.2] * 48)  # P .55
+    assert decide(likely, CARD)["segments"] and not decide(likely, strict)["segments"]
+
+
 def test_more_genuine_faces_do_not_make_an_object_suspicious():
     one = decide(evidence([-3.0] * 16), CARD)
     eight = decide(evidence([-3.0] * 128, sorted(list(range(8)) * 16)), CARD)

@@ -1,6 +1,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,8 +42,22 @@ def test_of_a_track_that_is_likely_forged_throughout_the_likeliest_part_is_not_a
 def test_what_the_verdict_speaks_against_is_no_segment():
     p = np.full(100, 0.05)
     p[30:60] = 0.5
-    assert len(find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.41))) == 1
-    assert find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.39)) == []
+    assert len(find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.41), least=0.4)) == 1
+    assert find_segments(times(100), p, FRAME_S, pooled=np.full(100, 0.39), least=0.4) == []
+
+
+@pytest.mark.parametrize("outside", [0.05, 0.3, 0.39])
+def test_two_seconds_in_a_long_video_are_neither_swallowed_nor_lost(outside):
+    p, pooled = np.full(2040, 0.35), np.full(2040, outside)
+    p[1000:1060], pooled[984:1080] = 0.99, 0.95
+    (segment,) = find_segments(times(2040), p, FRAME_S, pooled=pooled, least=0.42)
+    assert segment.start_s == pytest.approx(40.0, abs=0.4)
+    assert segment.end_s == pytest.approx(42.4, abs=0.4)
+
+
+def test_clips_that_lie_half_a_second_apart_are_not_joined():
+    t = np.concatenate([times(24), times(24, start=0.92 + 0.53)])
+    assert len(find_segments(t, np.full(48, 0.9), FRAME_S)) == 2
 
 
 def test_a_flash_is_smoothed_away_and_a_short_dip_does_not_split():

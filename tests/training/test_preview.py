@@ -16,12 +16,12 @@ from tests.training.conftest import face_image, swapped, template
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people's films of 16 frames."""
+    """Two people's films of 24 frames."""
     work, rng = tmp_path_factory.mktemp("work"), np.random.default_rng(0)
     faces = [
         Face(face_image(96, rng), template() * 96, 80.0, who, 0, who, frame=t)
         for who in ("ann", "bob")
-        for t in range(16)
+        for t in range(24)
     ]
     pools.write(work / "pools" / "films", faces)
     return work
