@@ -61,7 +61,7 @@ def test_the_cell_gives_what_decoding_here_would(cell: Cell, video: str) -> None
             assert theirs.n_frames_used == ours.n_frames_used
         else:
             assert ours == theirs
-    assert n_items == 9
+    assert n_items == 7
 
 
 def test_a_clip_stays_as_it_is_until_the_next_is_asked_for(cell: Cell, video: str) -> None:
