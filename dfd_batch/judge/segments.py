@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+
+from dfd_batch.judge.pool import to_probability
 
 ON, OFF = 0.5, 0.4
 """Where all frames around are much alike: likelier than not, and not much less."""
@@ -93,11 +94,12 @@ def _breaks(times_s: NDArray[np.float64], frame_s: float) -> NDArray[np.bool_]:
 
 def _bars(smooth: NDArray[np.float64]) -> tuple[float, float]:
     """Return the probabilities that switch on and that stay on, of frames that share them."""
-    odds = logit(np.clip(smooth, 1e-6, 1 - 1e-6))
+    known = np.clip(smooth, 1e-6, 1 - 1e-6)
+    odds = np.log(known / (1 - known))
     low, high = np.quantile(odds, (0.1, 0.9))
     if high - low <= WIDE:
         return ON, OFF
-    bar = float(np.clip(expit(low + STANDS_OUT * (high - low)), LEAST, SURE))
+    bar = float(np.clip(to_probability(low + STANDS_OUT * (high - low)), LEAST, SURE))
     return bar, bar
 
 

@@ -75,7 +75,7 @@ def write_pool(directory, split):
     for i in range(12):
         add(0, f"g{i}", f"p{i}")
         add(1, f"f{i}", f"p{i}")
-    for frame in range(20):
+    for frame in range(28):
         add(0, "video", "v", frame)
     pools.write(directory, faces)
     return directory

@@ -26,7 +26,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     faces = [
         pools.Face(face_image(80, rng), file=f"{s}.mp4", group=f"s{s}", frame=t, **common)
         for s in range(16)
-        for t in range(16)
+        for t in range(24)
     ]
     pools.write(root / "pools" / "mine", faces)
     return root

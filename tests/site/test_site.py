@@ -139,7 +139,7 @@ def test_an_object_page_shows_what_was_judged_in_time_order(site, browser):
                  for c in strip.find_elements(By.TAG_NAME, "figcaption")]  # fmt: skip
         assert len(times) == 12 and times == sorted(times) and times[-1] > 2
     assert len(browser.find_elements(By.CSS_SELECTOR, "svg .track.t0")) == 1
-    assert len(browser.find_elements(By.CSS_SELECTOR, "svg .dot.t1")) == 32
+    assert len(browser.find_elements(By.CSS_SELECTOR, "svg .dot.t1")) == 48
     moments = browser.find_elements(By.CSS_SELECTOR, ".moment")
     assert 2 <= len(moments) <= 4
     shapes = [picture.shape for picture in pictures(page_of(place, "two_people.mp4"))]
