@@ -98,6 +98,7 @@ class Bounds(_Section):
 
 
 UNCOUNTED = Bounds(max_full_clips=128)
+"""The defaults of when no bound was part of a fingerprint."""
 
 
 class Limits(Bounds):

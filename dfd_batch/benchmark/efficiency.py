@@ -19,7 +19,7 @@ import ray
 from ray.data import ActorPoolStrategy, Dataset
 
 from dfd_batch.benchmark import cpu
-from dfd_batch.benchmark.lines import Bench, Goal, Line
+from dfd_batch.benchmark.lines import STANDARD_CROPS, Bench, Goal, Line
 from dfd_batch.benchmark.media import Made, make
 from dfd_batch.schema import CROPPED, EMBEDDED
 
@@ -27,7 +27,7 @@ N_NOTHING = 200
 """Objects that go through stages that do nothing."""
 N_QUICK, N_FULL = 40, 120
 """Objects for each core of a stage: filling and draining the chain are part of the time."""
-N_CROPS, CROP_SIZE, N_FEATURES = 72, 192, 1344
+N_CROPS, CROP_SIZE, N_FEATURES = STANDARD_CROPS, 192, 1344
 """Of an object at standard coverage: what travels between the stages."""
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from dfd_batch.benchmark import cpu
-from dfd_batch.benchmark.lines import Bench, Line
+from dfd_batch.benchmark.lines import STANDARD_CROPS, Bench, Line
 from dfd_batch.benchmark.media import Made, make
 
-BLOB_BYTES = 72 * 192 * 192 * 3
+BLOB_BYTES = STANDARD_CROPS * 192 * 192 * 3
 
 
 def measure(bench: Bench) -> list[Line]:

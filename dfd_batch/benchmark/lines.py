@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfd_batch.settings import Sampling
+
+STANDARD_CROPS = Sampling().standard_clips * Sampling().frames_per_clip
+"""Of one face at standard coverage: what travels between the stages for an object."""
 _COMPARED = {"≥": operator.ge, "≤": operator.le}
 
 

@@ -18,6 +18,7 @@ def run(out: Path, work: Path, seed: int, clips: bool, as_json: bool) -> None:
     import cv2
 
     from dfd_batch.training import preview
+    from dfd_batch.training.config import CLIP_FRAMES
 
     cv2.setNumThreads(1)  # the speed of one core
     made = preview.clips(work, seed) if clips else preview.stills(work, seed)
@@ -28,6 +29,6 @@ def run(out: Path, work: Path, seed: int, clips: bool, as_json: bool) -> None:
         told = {"sheet": str(out), "kind": kind, "pairs": made.pairs, "pairs_per_core_s": pace}
         typer.echo(to_json(told))
         return
-    frames = f" ({preview.CLIP_FRAMES * pace:.0f} frames/s)" if clips else ""
-    what = f"clip pairs of {preview.CLIP_FRAMES} frames" if clips else "still pairs"
+    frames = f" ({CLIP_FRAMES * pace:.0f} frames/s)" if clips else ""
+    what = f"clip pairs of {CLIP_FRAMES} frames" if clips else "still pairs"
     typer.echo(f"{out}: {made.pairs} {what}, {pace:.1f} pairs/s{frames} on one core")

@@ -19,14 +19,14 @@ from dfd_batch.checkpoint import ModelCard
 from dfd_batch.evaluation.crops import some
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
+from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.selection import measured_rows, pairs_of
 from dfd_batch.training.temporal_traces import Clip
 
 STILL = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
-CLIP_FRAMES = 24
 CLIP_SHARE = 5
-"""One clip pair for so many pairs of stills: a clip costs as much as 24 stills."""
+"""One clip pair for so many pairs of stills: a clip costs as much as its frames do."""
 Figures = list[tuple[str, str, list[float | None]]]
 """Name, data, and value on each card."""
 

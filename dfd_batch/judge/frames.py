@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import Checkpoint
 from dfd_batch.judge.lstm import ClipScorer
-
-MAX_CLIP_FRAMES = 32
-"""Longer runs are cut: the heads were trained on clips of 12 to 24 frames."""
+from dfd_batch.judge.segments import MAX_CLIP_FRAMES
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ STANDS_OUT = 0.4
 """… this share of the way from the lows to the highs …"""
 LEAST, SURE = 0.25, 0.7
 """… but never below the one nor above the other."""
-AROUND = 32
-"""Frames that share a bar: the longest run that the temporal head sees at once."""
+MAX_CLIP_FRAMES = 32
+"""The longest run that the temporal head sees at once, as the heads were trained on clips of 12 to
+24 frames; these share a bar."""
 MEDIAN_FRAMES = 5
 MERGE_GAP_S = 0.5
 MIN_LENGTH_S = 0.3
@@ -107,7 +108,7 @@ def _runs(smooth: NDArray[np.float64], breaks: NDArray[np.bool_]) -> list[tuple[
     """Return (first, last) indices where the hysteresis is on, anew for each bar."""
     runs: list[tuple[int, int]] = []
     for clip in np.split(np.arange(len(smooth)), np.flatnonzero(breaks)):
-        for part in np.array_split(clip, -(-len(clip) // AROUND)):
+        for part in np.array_split(clip, -(-len(clip) // MAX_CLIP_FRAMES)):
             (switch_on, stay_on), on = _bars(smooth[part]), False
             for i in part.tolist():
                 now = smooth[i] >= (stay_on if on else switch_on)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dfd_batch.checkpoint import Architecture, Metric, Preprocessing
 from dfd_batch.outcomes import UsageError
-from dfd_batch.settings import explain, merge
+from dfd_batch.settings import Sampling, explain, merge
 from dfd_batch.training.precision import Precision
 
 OPEN_LICENCES = ("Unsplash", "Pixabay", "Pexels", "US Government", "CC BY", "CC0")
@@ -22,6 +22,8 @@ _RESTRICTED = re.compile(r"\bN[CD]\b")
 Share = Annotated[float, Field(ge=0, le=1)]
 MOTION_WIDTH = 64
 """Motion features per frame, unless the settings say otherwise."""
+CLIP_FRAMES = Sampling().frames_per_clip
+"""Of the clips that a temporal part learns from, as many as a scan looks at."""
 StillOperation = Literal["reblended", "swap", "rendered", "polished", "redrawn", "h264"]
 ClipOperation = Literal[
     "static", "drift", "jitter", "flicker", "hold", "lip_lag", "eyes_open", "pulse_kill", "reenact"
@@ -124,7 +126,7 @@ class TrainConfig(BaseModel):
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes (with GPUs: one on each) that share each step, on Ray when there are several."""
 
-    clip_frames: Annotated[int, Field(ge=4)] = 24
+    clip_frames: Annotated[int, Field(ge=4)] = CLIP_FRAMES
     clips: Annotated[int, Field(ge=2)] = 2_400
     """Clips forged for the temporal head (stage B)."""
     motion_from: str = ""

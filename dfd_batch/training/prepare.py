@@ -26,7 +26,8 @@ PATCH_PX = 256
 CANONICAL_PX = 200
 CLIP_PATCH_PX = 192
 CLIP_CANONICAL_PX = 150
-CLIP_FRAMES = 24
+FILM_FRAMES = 24
+"""Taken of each bundled clip, from its beginning."""
 WEIGHTS = "weights/landmark68.safetensors"
 LOOK_FRAMES = 6
 """Frames of a development video that early looks score."""
@@ -168,7 +169,7 @@ def _generated(tools: Preparation) -> Iterator[Face]:
 def _clips(tools: Preparation) -> Iterator[Face]:
     """Yield consecutive frames of the genuine clips, cut along a smoothed track."""
     for row in _rows(tools.data / "clips.csv"):
-        frames = _film(tools.data / row["file"], CLIP_FRAMES)
+        frames = _film(tools.data / row["file"], FILM_FRAMES)
         track = _track(tools, frames)
         for index, square in enumerate(track):
             patch = tools.patch(frames[index], square, CLIP_PATCH_PX, CLIP_CANONICAL_PX)

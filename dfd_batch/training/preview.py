@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import animate, consecutive, forge, forge_clip, pools, redraw, trouble
+from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.forge_clip import Clip
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.selection import pairs_of, training_pools
@@ -28,7 +29,6 @@ STILL_PX, STILL_EXAMPLES = 160, 6
 MOST_TRIES = 40
 """Labelled pairs that show different moments cannot be blended anew."""
 STRIP_PX, STRIP_FRAMES, STRIP_EXAMPLES = 120, 8, 2
-CLIP_FRAMES = 24
 CROP_PX = 192
 BLACK, FORGED, GENUINE = (0, 0, 0), (220, 40, 40), (40, 150, 60)
 GAIN = 4.0

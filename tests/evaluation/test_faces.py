@@ -5,6 +5,7 @@ import numpy as np
 from dfd_batch.evaluation import attacks, operations, robustness
 from dfd_batch.evaluation.crops import Faces, labelled_faces
 from dfd_batch.training import pools
+from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.pools import Face
 from tests.e2e.detector import write_detector
 from tests.evaluation.conftest import evaluate, write_pool
@@ -74,7 +75,7 @@ def test_pairs_are_the_same_for_every_detector(pool):
         for genuine, fake in zip(one.objects[::2], one.objects[1::2], strict=True):
             assert genuine.shape == fake.shape == (len(genuine), SIZE, SIZE, 3)
             assert not np.array_equal(genuine, fake)
-    assert {len(p.objects[0]) for p in first if p.media == "video"} == {operations.CLIP_FRAMES}
+    assert {len(p.objects[0]) for p in first if p.media == "video"} == {CLIP_FRAMES}
 
 
 def test_labelled_fakes_are_laid_into_their_twins_anew(tmp_path):
