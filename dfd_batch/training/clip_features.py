@@ -39,6 +39,17 @@ class ClipFeatures:
         """Return 1 (N,) for clips with any forged frame."""
         return np.asarray(self.labels.max(1), np.float32)
 
+    def of(self, rows: NDArray[np.int64]) -> ClipFeatures:
+        """Return some of the clips (n,), twins together."""
+        return ClipFeatures(
+            self.features[rows],
+            self.frame_logits[rows],
+            self.labels[rows],
+            [self.operations[i] for i in rows],
+            [self.groups[i] for i in rows],
+            [self.troubles[i] for i in rows],
+        )
+
 
 def features(
     encoder: nn.Module,

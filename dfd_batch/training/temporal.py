@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import Checkpoint, Metric, ModelCard
 from dfd_batch.features.cnn import network
+from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.thresholds import thresholds
@@ -45,10 +47,8 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     torch.set_num_threads(config.threads)
     base = checkpoint.load(str(encoder_checkpoint))
     config = _fitting(config, base.card)
-    architecture = config.architecture
+    architecture, device = config.architecture, device_of(config)
     encoder = network(base)
-    mark = f"{digest(encoder)}-{clips_mark(config)}"  # whatever else the detector has
-    device = device_of(config)
     encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     motion = None
     if architecture.motion:
@@ -58,18 +58,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
             else fit_motion(config)
         )
         motion = learned.half().float().to(device)  # as a checkpoint keeps it
-        mark += "-" + digest(motion)
-    n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
-    train, held_out, untouched = (
-        clip_features.features(
-            encoder, motion, config, n, forge, config.work / f"clips-{mark}-{name}-{n}.npz"
-        )
-        for name, n, forge in (
-            ("train", config.clips // 2, ClipForge(config, False)),
-            ("held_out", n_held_out, ClipForge(config, True)),
-            ("untouched", n_held_out, ClipForge(config, True, {"clip": 1.0}, untouched=True)),
-        )
-    )
+    train, held_out, untouched = clip_sets(encoder, motion, config)
     head = fit_head(train, config, encoder.feature_dim)
     command = cards.command(config)
     metrics = judge_head(head, held_out, command, DEGRADED)
@@ -91,6 +80,32 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
         if part is not None:
             weights |= {f"{name}.{k}": v.cpu().numpy() for k, v in part.state_dict().items()}
     return checkpoint.save(out, card.model_copy(update={"training": training}), weights).card
+
+
+def clip_sets(
+    encoder: nn.Module, motion: MotionEncoder | None, config: TrainConfig
+) -> tuple[ClipFeatures, ClipFeatures, ClipFeatures]:
+    """Return the clips to learn from, those to measure on, and such as nothing was done to.
+
+    Args:
+        encoder: Frame encoder, whatever else its detector has.
+        motion: Motion encoder, if any.
+        config: Number of clips, their length and media; made once in its work directory.
+    """
+    mark = f"{digest(encoder)}-{clips_mark(config)}"
+    if motion is not None:
+        mark += "-" + digest(motion)
+    n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
+
+    def made(name: str, n: int, forge: ClipForge) -> ClipFeatures:
+        cache = config.work / f"clips-{mark}-{name}-{n}.npz"
+        return clip_features.features(encoder, motion, config, n, forge, cache)
+
+    return (
+        made("train", config.clips // 2, ClipForge(config, False)),
+        made("held_out", n_held_out, ClipForge(config, True)),
+        made("untouched", n_held_out, ClipForge(config, True, {"clip": 1.0}, untouched=True)),
+    )
 
 
 def _commands(card: ModelCard, command: str) -> str:

@@ -80,7 +80,7 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
         head.parameters(), config.temporal_learning_rate, weight_decay=0.05
     )
     aside = np.array([is_held_out(f"choose {group}") for group in data.groups[::2]], bool)
-    pairs, check = np.flatnonzero(~aside), _select(data, np.flatnonzero(np.repeat(aside, 2)))
+    pairs, check = np.flatnonzero(~aside), data.of(np.flatnonzero(np.repeat(aside, 2)))
     per_epoch = -(-len(pairs) // (BATCH_CLIPS // 2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.temporal_learning_rate, total_steps=per_epoch * config.temporal_epochs
@@ -108,18 +108,6 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
             best, kept = now, copy.deepcopy(mean.state_dict())
     head.load_state_dict(kept)
     return head.cpu().eval()
-
-
-def _select(data: ClipFeatures, rows: NDArray[np.int64]) -> ClipFeatures:
-    """Return some of the clips."""
-    return ClipFeatures(
-        data.features[rows],
-        data.frame_logits[rows],
-        data.labels[rows],
-        [data.operations[i] for i in rows],
-        [data.groups[i] for i in rows],
-        [data.troubles[i] for i in rows],
-    )
 
 
 def _check_auc(head: TemporalHead, data: ClipFeatures) -> float:
