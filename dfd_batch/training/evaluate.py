@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 from scipy.stats import rankdata
 
 from dfd_batch.checkpoint import Calibration
+from dfd_batch.judge.pool import calibrated, to_probability
 
 Floats = NDArray[np.float64]
 FEWEST_GROUPS = 5
@@ -86,17 +86,22 @@ def pair_order(labels: ArrayLike, scores: ArrayLike, groups: list[str]) -> float
 def platt(labels: ArrayLike, logits: ArrayLike) -> Calibration:
     """Return the logistic calibration of logits; both classes count alike whatever their number.
 
+    Towards Platt's targets, (n + 1) / (n + 2) and its mirror, instead of 1 and 0: else classes that
+    do not overlap ask for an infinite slope (J. Platt, Probabilistic outputs for SVMs, 1999, 2.2).
+
     Raises:
         ValueError: One class is missing.
     """
     y, x = np.asarray(labels, np.float64), np.asarray(logits, np.float64)
     if y.min() == y.max():
         raise ValueError("Calibration needs genuine and manipulated media.")
-    weight = np.where(y == 1, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    n_fake, n_genuine = y.sum(), (1 - y).sum()
+    weight = np.where(y == 1, 0.5 / n_fake, 0.5 / n_genuine)
+    target = np.where(y == 1, (n_fake + 1) / (n_fake + 2), 1 / (n_genuine + 2))
 
     def loss(p: Floats) -> float:
         z = np.exp(p[0]) * x + p[1]
-        return float((weight * (np.logaddexp(0, z) - y * z)).sum())
+        return float((weight * (np.logaddexp(0, z) - target * z)).sum())
 
     found = minimize(loss, np.zeros(2), method="Nelder-Mead")
     slope, intercept = float(np.exp(found.x[0])), float(found.x[1])
@@ -104,6 +109,5 @@ def platt(labels: ArrayLike, logits: ArrayLike) -> Calibration:
 
 
 def probability(logits: ArrayLike, calibration: Calibration) -> Floats:
-    """Return calibrated probabilities of manipulation."""
-    z = calibration.slope * np.asarray(logits, np.float64) + calibration.intercept
-    return np.asarray(expit(z), np.float64)
+    """Return calibrated probabilities of manipulation, as a scan does."""
+    return to_probability(calibrated(np.asarray(logits, np.float64), calibration))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfd_batch.judge.thresholds import thresholds
 from dfd_batch.training import evaluate
 
 SCORES = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
@@ -60,3 +61,24 @@ def test_platt_finds_the_logits_that_made_the_labels() -> None:
 def test_platt_needs_both_classes() -> None:
     with pytest.raises(ValueError, match="genuine and manipulated"):
         evaluate.platt([0, 0], [1.0, 2.0])
+
+
+@given(
+    n=st.integers(2, 60),
+    apart=st.floats(0.5, 40),
+    spread=st.floats(0.1, 3),
+    seed=st.integers(0, 2**16),
+)
+def test_classes_that_do_not_overlap_leave_room_between_certain_and_impossible(
+    n: int, apart: float, spread: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    genuine, fake = -apart - spread * rng.random(n), apart + spread * rng.random(n)
+    labels = np.repeat([0, 1], n)
+    found = evaluate.platt(labels, np.concatenate([genuine, fake]))
+    # Of n genuine ones nobody can say more than one in n + 2.
+    mean = evaluate.probability(genuine, found).mean()
+    assert 0.5 / (n + 2) < mean < 2 / (n + 2)
+    bands = thresholds(evaluate.probability(genuine, found), 0.03)
+    assert evaluate.probability(genuine.min(), found) < bands.suspicious <= bands.manipulated
+    assert evaluate.probability(fake, found).min() > bands.suspicious
