@@ -120,6 +120,12 @@ def thresholds(genuine: ArrayLike, target_fpr: float) -> Thresholds:
     return Thresholds(**{band.name: band.threshold for band in bands(genuine, target_fpr)})
 
 
+def highest(*given: Thresholds) -> Thresholds:
+    """Return the higher of the bounds of each band: what holds for all media they were set for."""
+    names = Thresholds.model_fields
+    return Thresholds(**{name: max(getattr(t, name) for t in given) for name in names})
+
+
 def share_interval(n_above: int, n: int) -> tuple[float, float]:
     """Return the exact (Clopper-Pearson) 95 % interval of a share of n observations."""
     found = binomtest(n_above, n).proportion_ci(method="exact")

@@ -44,6 +44,20 @@ def description(config: TrainConfig, architecture: Architecture) -> str:
     return config.description or f"{architecture.encoder} on {size} px face crops{head}{stills}."
 
 
+def renamed(card: ModelCard, config: TrainConfig) -> dict[str, str]:
+    """Return name and version of a detector that gets a new part, as updates of its card."""
+    name = config.name or config.out.resolve().name
+    return {"name": name, "version": card.version if name == card.name else __version__}
+
+
+def limitations_of(card: ModelCard, config: TrainConfig) -> tuple[str, ...]:
+    """Return what the card of a detector says it cannot do, for that of the one made of it."""
+    if renamed(card, config)["name"] == card.name or not card.limitations:
+        return card.limitations
+    told = f"What follows was said of {card.name} {card.version}, before a part of it was trained."
+    return (told, *card.limitations)
+
+
 def export(
     encoder: nn.Module, config: TrainConfig, entry: dict[str, Any], directory: Path
 ) -> ModelCard:

@@ -127,7 +127,7 @@ class TrainConfig(BaseModel):
     """Processes (with GPUs: one on each) that share each step, on Ray when there are several."""
 
     clip_frames: Annotated[int, Field(ge=4)] = CLIP_FRAMES
-    clips: Annotated[int, Field(ge=2)] = 2_400
+    clips: Annotated[int, Field(ge=8)] = 2_400
     """Clips forged for the temporal head (stage B)."""
     motion_from: str = ""
     """A checkpoint whose motion encoder is taken over, as it depends on no frame encoder; empty:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Checkpoint, DataSource, Metric, ModelCard, Thresholds
+from dfd_batch.checkpoint import Checkpoint, DataSource, Metric, ModelCard
 from dfd_batch.features.cnn import FrameEncoder, normalise
 from dfd_batch.features.synthesis import PART
-from dfd_batch.judge.thresholds import thresholds
+from dfd_batch.judge.thresholds import highest, thresholds
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, evaluate, image_scores
 from dfd_batch.training.config import TrainConfig
@@ -128,10 +128,10 @@ def add_synthesis(
     )
     card = base.card.model_copy(
         update={
-            "name": config.name or base.card.name,
+            **cards.renamed(base.card, config),
             "architecture": config.architecture,
             "description": cards.description(config, config.architecture),
-            "limitations": (*config.limitations, *base.card.limitations),
+            "limitations": (*config.limitations, *cards.limitations_of(base.card, config)),
             "training": training,
         }
     )
@@ -168,9 +168,7 @@ def _calibrated(detector: Checkpoint, config: TrainConfig, alone: Metric) -> Mod
         genuine = evaluate.probability(odds[faces.labels == 0], image)
         bands = thresholds(genuine, config.target_fpr)
         if card.architecture.temporal != "none":  # those of its films hold as well
-            former = card.thresholds.model_dump()
-            higher = {name: max(p, former[name]) for name, p in bands.model_dump().items()}
-            bands = Thresholds(**higher)
+            bands = highest(bands, card.thresholds)
         card = card.model_copy(update={"image_calibration": image, "thresholds": bands})
         about: dict[str, Any] = {"data": faces.about, "command": alone.command}
         both = evaluate.auc_figure(faces.labels, odds, faces.groups)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,8 +18,8 @@ from dfd_batch.features.cnn import network
 from dfd_batch.features.motion import MotionEncoder
 from dfd_batch.features.synthesis import PART
 from dfd_batch.judge.lstm import TemporalHead
-from dfd_batch.judge.thresholds import thresholds
-from dfd_batch.training import cards, clip_features, evaluate, image_scores
+from dfd_batch.judge.thresholds import highest, thresholds
+from dfd_batch.training import cards, clip_features, evaluate
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
@@ -30,8 +29,8 @@ from dfd_batch.training.temporal_figures import judge_head, pooled_logits
 from dfd_batch.training.temporal_head import fit_head
 
 MOST_HELD_OUT_PAIRS = 300
-DEGRADED = "clips of held-out speakers, filmed development stills, degraded as in archives"
-UNTOUCHED = "clips of held-out speakers, not degraded"
+DEGRADED = "clips and filmed stills of people not trained on, degraded as in archives"
+UNTOUCHED = "clips of people not trained on, not degraded"
 
 
 def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> ModelCard:
@@ -133,31 +132,30 @@ def _card(
     held_out: ClipFeatures,
     metrics: tuple[Metric, ...],
 ) -> ModelCard:
-    """Return the card with calibrations and thresholds measured on media not trained on."""
-    card, faces = base.card, image_scores.faces(config)
-    of_faces = image_scores.odds(base, faces.crops, config)
-    image = evaluate.platt(faces.labels, of_faces) if len(faces) else card.image_calibration
+    """Return the card with films calibrated on clips not trained on; stills stay as they were.
+
+    A threshold that genuine clips would reach too often is raised, and never lowered: it holds for
+    stills as well.
+    """
+    card = base.card
+    image, bands = card.image_calibration, card.thresholds
     odds = pooled_logits(head, held_out, cards.POOLING)
     video = evaluate.platt(held_out.clip_labels, odds)
-    genuine = np.concatenate(
-        [
-            evaluate.probability(of_faces[faces.labels == 0], image),
-            evaluate.probability(odds[held_out.clip_labels == 0], video),
-        ]
-    )
+    genuine = evaluate.probability(odds[held_out.clip_labels == 0], video)
+    of_films = thresholds(genuine, config.target_fpr)
+    bands = highest(bands, of_films) if image.n_samples else of_films
     kept = tuple(m for m in card.metrics if not m.name.startswith("clip "))
     told = tuple(line for line in config.limitations if line not in card.limitations)
     return card.model_copy(
         update={
-            "name": config.name or card.name,
+            **cards.renamed(card, config),
             "provisional": config.provisional or card.provisional,
-            "limitations": (*told, *card.limitations),
+            "limitations": (*told, *cards.limitations_of(card, config)),
             "architecture": config.architecture,
             "description": cards.description(config, config.architecture),
-            "image_calibration": image,
             "video_calibration": video,
             "pooling": cards.POOLING,
-            "thresholds": thresholds(genuine, config.target_fpr),
+            "thresholds": bands,
             "metrics": kept + metrics,
         }
     )

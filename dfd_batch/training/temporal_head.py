@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
 from dfd_batch.training.motion import ORDER_WEIGHT, show_twin, stretch
 from dfd_batch.training.optimise import Ema
-from dfd_batch.training.pools import is_held_out
+from dfd_batch.training.pools import HELD_OUT
 from dfd_batch.training.temporal_figures import clip_logits
 
 BATCH_CLIPS = 64
@@ -69,7 +70,8 @@ def start_as_mean(head: TemporalHead, data: ClipFeatures) -> None:
 def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> TemporalHead:
     """Return the averaged head of the best epoch on a slice of groups kept out of its training.
 
-    Epoch 0 is the mean of frames, so that too few clips leave that rather than something worse.
+    Epoch 0 is the mean of frames, so that too few clips leave that rather than something worse. Of
+    a single group nothing can be kept out; then it is the head of the last epoch.
     """
     torch.manual_seed(config.seed)
     head = TemporalHead(config.architecture, feature_dim, dropout=0.3)
@@ -79,7 +81,7 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
     optimiser = torch.optim.AdamW(
         head.parameters(), config.temporal_learning_rate, weight_decay=0.05
     )
-    aside = np.array([is_held_out(f"choose {group}") for group in data.groups[::2]], bool)
+    aside = _aside(data.groups[::2])
     pairs, check = np.flatnonzero(~aside), data.of(np.flatnonzero(np.repeat(aside, 2)))
     per_epoch = -(-len(pairs) // (BATCH_CLIPS // 2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -104,10 +106,19 @@ def fit_head(data: ClipFeatures, config: TrainConfig, feature_dim: int) -> Tempo
             total += float(loss.detach())
         now = _check_auc(mean, check)
         print(f"temporal epoch {epoch + 1}: loss {total / per_epoch:.4f} AUC {now:.4f}", flush=True)
-        if now > best:
+        if now > best or not aside.any():
             best, kept = now, copy.deepcopy(mean.state_dict())
     head.load_state_dict(kept)
     return head.cpu().eval()
+
+
+def _aside(groups: list[str]) -> NDArray[np.bool_]:
+    """Return which pairs (N,) are of the groups that the best epoch is chosen on, never all."""
+    ranked = sorted(
+        set(groups), key=lambda group: hashlib.sha256(f"choose {group}".encode()).digest()
+    )
+    chosen = set(ranked[: -(-(len(ranked) - 1) // HELD_OUT)])
+    return np.array([group in chosen for group in groups], bool)
 
 
 def _check_auc(head: TemporalHead, data: ClipFeatures) -> float:

@@ -243,6 +243,12 @@ def test_the_temporal_part_alone_keeps_the_encoder_of_a_checkpoint(work: Path) -
     assert after.card.training.data == before.card.training.data
     assert after.card.name == "newsroom"
     assert after.card.limitations[0] == "Seen on our own clips alone."
+    assert "What follows was said of mine" in after.card.limitations[1]
+    # stills are judged as before
+    assert before.card.image_calibration.n_samples
+    assert after.card.image_calibration == before.card.image_calibration
+    former, now = (card.thresholds.model_dump() for card in (before.card, after.card))
+    assert all(now[name] >= former[name] for name in former)
     account = json.loads((work / "temporal.json").read_text(encoding="utf-8"))
     assert len(account["starts"]) == 1
     code, output = dfd("train", *settings, "--out", full, "--temporal-only", "nowhere")

@@ -84,3 +84,17 @@ def test_its_figures_stand_beside_those_of_the_mean_of_frames(
 
 
 KINDS = ("temporal head", "mean of frames")
+
+
+@pytest.mark.parametrize("people", [1, 2, 6])
+def test_it_learns_however_few_people_there_are(tmp_path: Path, people: int) -> None:
+    config = TrainConfig(
+        work=tmp_path,
+        out=tmp_path / "out",
+        architecture=Architecture(temporal="gru", hidden=32, motion=0),
+        temporal_epochs=25,
+        temporal_learning_rate=5e-3,
+    )
+    trained = temporal_head.fit_head(clips(320, 0, people), config, DIM)
+    fresh = clips(100, 1)
+    assert auc(fresh.clip_labels, head_logits(trained, fresh)[0]) > 0.8
