@@ -127,6 +127,13 @@ def outlook_lines(config: TrainConfig, found: Outlook) -> Iterator[str]:
         yield f"course    steps of {per_step}, for {config.minutes:g} minutes"
     else:
         yield f"course    {found.n_steps:,} steps of {per_step}"
+    more = []
+    if "redrawn" not in config.without:
+        more.append(f"autoencoders that redraw faces, {config.redraw_steps:,} steps each, before")
+    if config.architecture.temporal != "none":
+        more.append(f"a temporal part on {config.clips:,} forged clips after")
+    if more:
+        yield f"beside    {'; '.join(more)} (once for a --work)"
     if found.seconds_per_step is not None:
         rate = found.images_per_step / found.seconds_per_step
         took = f", {duration(found.n_steps * found.seconds_per_step)}" if found.n_steps else ""

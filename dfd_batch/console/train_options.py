@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dfd_batch.outcomes import UsageError
+
 if TYPE_CHECKING:
     from dfd_batch.training.config import TrainConfig
 
@@ -95,7 +97,13 @@ Images = Annotated[
     typer.Option("--images", help="To see; repeatable to the bit.", rich_help_panel=COURSE),
 ]
 Minutes = Annotated[
-    float | None, typer.Option("--minutes", help="End by then instead.", rich_help_panel=COURSE)
+    float | None,
+    typer.Option(
+        "--minutes",
+        help="End by then instead: the frame encoder alone; redrawing faces before it and the "
+        "temporal part after it come on top.",
+        rich_help_panel=COURSE,
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=COURSE)]
 Optimizer = Annotated[
@@ -133,6 +141,12 @@ Limitation = Annotated[
 ]
 Provisional = Annotated[bool | None, typer.Option("--provisional", rich_help_panel=CARD)]
 
+OF_THE_ENCODER = {
+    **{"encoder": "--encoder", "crop_size": "--crop-size", "images": "--images"},
+    **{"minutes": "--minutes", "optimizer": "--optimizer", "ema": "--ema/--no-ema"},
+    "learning_rate": "--learning-rate",
+}
+"""Flags without use where the frame encoder stays as it is, by parameter."""
 FLAGS: dict[str, tuple[str, ...]] = {
     # parameter: the key, nested
     "work": ("work",),
@@ -173,6 +187,12 @@ def settings_of(params: Mapping[str, Any], command: str) -> TrainConfig:
     """
     from dfd_batch.training.config import OPEN_LICENCES, load
 
+    for part in ("temporal_only", "synthesis_only"):
+        idle = [flag for name, flag in OF_THE_ENCODER.items() if params.get(name) is not None]
+        if params.get(part) is not None and idle:
+            raise UsageError(
+                f"--{part.replace('_', '-')} keeps the frame encoder: leave out {', '.join(idle)}."
+            )
     flags: dict[str, Any] = {"command": command}
     for name, keys in FLAGS.items():
         value = params.get(name)
@@ -186,4 +206,9 @@ def settings_of(params: Mapping[str, Any], command: str) -> TrainConfig:
         flags["licences"] = [*OPEN_LICENCES, *flags.get("licences", [])]
     if params.get("ema") is False:
         flags["ema_decay"] = 0.0
-    return load(flags, params.get("config"))
+    config = load(flags, params.get("config"))
+    if params.get("ema") and not config.ema_decay:
+        raise UsageError(
+            "The settings file says ema_decay = 0, which averages nothing: leave it out, or --ema."
+        )
+    return config

@@ -128,9 +128,15 @@ def _limitations(entry: dict[str, Any]) -> tuple[str, ...]:
             "Chosen on the DFDC development pairs, whose identities may also occur in the "
             "training pools; figures on them flatter.",
         )
-    if entry.get("held_out") == "forged":
-        return ("Measured on pseudo-fakes alone: how it does on real deepfakes is unknown.",)
-    return ()
+    figure = entry.get("held_out_auc")
+    if figure is None:
+        return ("Nothing was kept out of its training: neither measured nor calibrated.",)
+    told = []
+    if figure["value"] <= 0.5:
+        told.append("No better than chance on the faces that were kept out of its training.")
+    if entry["held_out"] == "forged":
+        told.append("Measured on pseudo-fakes alone: how it does on real deepfakes is unknown.")
+    return tuple(told)
 
 
 def _metrics(entry: dict[str, Any], config: TrainConfig) -> tuple[Metric, ...]:

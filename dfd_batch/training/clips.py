@@ -167,6 +167,8 @@ class ClipForge:
     def _forged(self, clip: forge_clip.Clip, group: str, still: bool, rng: Generator) -> FilmedPair:
         n, size = self._config.clip_frames, self._config.preprocessing.crop_size
         donor = self._donor(group, still, rng) if rng.random() < 0.5 else None
+        if "swap" in self._config.without:
+            donor = None
         operation = self._operation(still, rng)
         made = forge_clip.forge_clip(clip, rng, donor, operation)
         film = self._filming(n, rng, still)
@@ -194,6 +196,9 @@ class ClipForge:
 
     def _filming(self, n: int, rng: Generator, still: bool) -> Filming:
         film = forge_clip.draw_filming(n, rng, still)
+        if "h264" in self._config.without:
+            troubles = tuple(t for t in film.troubles if t.kind != "reencode")
+            film = replace(film, crf=None, troubles=troubles)
         return film.untouched() if self._untouched else film
 
     def _donor(
@@ -216,7 +221,8 @@ def clips_mark(config: TrainConfig) -> str:
     told.update(config.media_mark.encode())
     if not (config.labelled_share or config.generated_share):
         told.update(b"genuine alone")
-    told.update("".join(name for name in forge_clip.OPERATIONS if name in config.without).encode())
+    matters = (*forge_clip.OPERATIONS, "swap", "h264")
+    told.update("".join(name for name in matters if name in config.without).encode())
     for index in sorted((config.work / "pools").glob("*/index.parquet")):
         told.update(index.parent.name.encode() + index.read_bytes())
     return told.hexdigest()[:12]

@@ -39,7 +39,7 @@ def n_cpus() -> int:
 class TrainConfig(BaseModel):
     """What a training run reads, writes and does; equal settings and seed give equal weights.
 
-    With `minutes` the learning rate follows the clock instead of the images seen: the run ends on
+    With `minutes` the learning rate follows the clock instead of the images seen: stage A ends on
     time on a shared machine, but is then repeatable only in its data, not bit for bit.
     """
 

@@ -69,12 +69,14 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     Only training pools are opened here; development data cannot leak in. What a pool is for shows
     in its index: genuine faces are forged, a fake whose group has a genuine face is a labelled
     pair with it, a swap without its source one with somebody else's, any other fake counts as
-    generated.
+    generated. Of several processes each takes every so manieth pair: neighbours are of one kind, so
+    that each share holds the whole batch's mixture.
     """
 
-    def __init__(self, config: TrainConfig, n_steps: int) -> None:
+    def __init__(self, config: TrainConfig, n_steps: int, rank: int = 0, world: int = 1) -> None:
         self._config = config
         self._n_steps = n_steps
+        self._rank, self._world = rank, world
         self._pools = training_pools(config.work)
         used = {name: used_of(name, pool, config) for name, pool in self._pools.items()}
         self._genuine = {
@@ -102,22 +104,32 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self._n_steps
 
+    @property
+    def n_labelled(self) -> int:
+        """Labelled fakes with a genuine face of their group."""
+        return len(self._pairs)
+
+    @property
+    def n_generated(self) -> int:
+        """Fakes without one."""
+        return len(self._generated_rows)
+
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         cv2.setNumThreads(1)
-        n = self._config.batch_pairs
         crops = []
-        for k in range(n):
+        for k in range(self._rank, self._config.batch_pairs, self._world):
             rng = np.random.default_rng([self._config.seed, step, k])
-            twins = self._twins(step * n + k, k, rng)
+            twins = self._twins(step, k, rng)
             crops += [twins.genuine, twins.fake]
-        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * n)
+        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * (len(crops) // 2))
 
-    def _twins(self, pair: int, k: int, rng: Generator) -> Twins:
+    def _twins(self, step: int, k: int, rng: Generator) -> Twins:
         # Kinds have fixed places in the batch, so that every batch holds the same mixture.
-        place = (k + 0.5) / self._config.batch_pairs
-        if place < self._config.labelled_share and self._pairs:
-            return self._labelled(pair, rng)
-        if place > 1 - self._config.generated_share and self._generated_rows:
+        n, share = self._config.batch_pairs, self._config.labelled_share
+        n_labelled = sum((j + 0.5) / n < share for j in range(n))
+        if k < n_labelled and self._pairs:
+            return self._labelled(step * n_labelled + k, rng)
+        if (k + 0.5) / n > 1 - self._config.generated_share and self._generated_rows:
             return self._generated(rng)
         return self._forged(rng)
 
@@ -239,37 +251,6 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         again = again and theirs.labels[best] == 0  # fakes are not redrawn
         face = self._again(name, best) if again else np.array(theirs.patches[best])
         return forge.Donor(face, theirs.landmarks[best])
-
-
-class ShareOfPairs(PairBatches):
-    """The pairs of each batch that one of several processes takes: every so manieth of them.
-
-    Neighbours are of one kind, so that each share holds the whole batch's mixture.
-    """
-
-    def __init__(self, config: TrainConfig, n_steps: int, rank: int = 0, world: int = 1) -> None:
-        super().__init__(config, n_steps)
-        self._rank, self._world = rank, world
-
-    @property
-    def n_labelled(self) -> int:
-        """Labelled fakes with a genuine face of their group."""
-        return len(self._pairs)
-
-    @property
-    def n_generated(self) -> int:
-        """Fakes without one."""
-        return len(self._generated_rows)
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return crops uint8 (2m, S, S, 3), genuine and fake alternating, and labels (2m,)."""
-        crops = []
-        n = self._config.batch_pairs
-        for k in range(self._rank, n, self._world):
-            rng = np.random.default_rng([self._config.seed, step, k])
-            twins = self._twins(step * n + k, k, rng)
-            crops += [twins.genuine, twins.fake]
-        return torch.from_numpy(np.stack(crops)), torch.tensor([0.0, 1.0] * (len(crops) // 2))
 
 
 def _shape(landmarks: pools.Points) -> pools.Points:

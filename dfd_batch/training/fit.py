@@ -1,7 +1,8 @@
 """Stage A: the frame encoder, trained on twins; resumable, with early looks and averaged weights.
 
 A run lives in its work directory: `state.pt` (everything needed to go on), `looks.jsonl`,
-`curves.png`. The best averaged weights so far are always in `out` as a complete checkpoint. What a
+`curves.png`, and the averaged weights of the best and the last look as checkpoints. The best ones
+so far are always in `out` as well. What a
 step does depends on nothing but the weights before it, the settings and its number, so a run that
 goes on from any saved state ends as one that was never stopped.
 """
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,7 @@ from dfd_batch.features.cnn import manipulated_logit, normalise
 from dfd_batch.training import cards, initial, looks
 from dfd_batch.training.adversarial import adversarial_batch
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import PairBatches, ShareOfPairs
+from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import speed_up
 from dfd_batch.training.devices import device_of, n_loaders, start_loader
 from dfd_batch.training.heap import kept_heap
@@ -47,6 +50,11 @@ LOSS_MEMORY = 0.98
 """Of the running mean that is shown."""
 LOSS_EVERY = 10
 """Steps between two readings of the loss."""
+
+
+def best_of(work: Path) -> Path:
+    """Return where a work directory keeps the encoder of its best look."""
+    return work / "best"
 
 
 @dataclass
@@ -144,20 +152,28 @@ class EncoderRun:
             until_step: Save and return after this step.
             stop: Asked before every step whether to save and return; Ctrl-C and SIGTERM do too.
         """
-        if self.done >= 1 and self.progress.history and self._is_out():
+        if self.done >= 1 and self.progress.history and self._is_kept():
+            print(f"frame encoder: trained before, {self.images:,} images", flush=True)
+            self._put_out()
             return True
         with Interrupts() as interrupts, self._roomy():
             finished = self._steps(until_step, lambda: interrupts.any or stop())
             if self.rank == 0:
                 if finished:
                     self._look()
+                    self._put_out()
                     self._listener(self.standing())
                 self.save()
         return finished
 
-    def _is_out(self) -> bool:
-        """Return whether the best weights so far lie where the settings want them."""
-        return (self.config.out / "card.json").is_file()
+    def _is_kept(self) -> bool:
+        """Return whether the best weights so far are there."""
+        return (best_of(self.config.work) / "card.json").is_file()
+
+    def _put_out(self) -> None:
+        """Copy the best weights to where the settings want them, unless they are there."""
+        if self.rank == 0 and not (self.config.out / "card.json").is_file():
+            shutil.copytree(best_of(self.config.work), self.config.out, dirs_exist_ok=True)
 
     def _roomy(self) -> AbstractContextManager[None]:
         return kept_heap() if self.device.type == "cpu" else nullcontext()
@@ -221,7 +237,7 @@ class EncoderRun:
         last = 10**7 if self.config.minutes else math.ceil(self.config.images / per_batch)
         loaders = n_loaders(self.config, self.device)
         return DataLoader(
-            ShareOfPairs(self.config, last, self.rank, self.world),
+            PairBatches(self.config, last, self.rank, self.world),
             batch_size=None,
             sampler=range(self.progress.step, last),
             num_workers=loaders,
@@ -327,6 +343,7 @@ class EncoderRun:
         looks.curves(p.history, config.work / "curves.png")
         cards.export(encoder, config, entry, config.work / "last")
         score, measured_on = looks.score(found), looks.measured_on(config)
-        if score >= p.best or measured_on != p.measured_on or not self._is_out():
+        if score >= p.best or measured_on != p.measured_on or not self._is_kept():
             p.best, p.measured_on = score, measured_on
+            cards.export(encoder, config, entry, best_of(config.work))
             cards.export(encoder, config, entry, config.out)

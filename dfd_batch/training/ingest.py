@@ -103,7 +103,7 @@ def ingest(
         finally:
             if own_ray:
                 leave_ray()
-    return _join(shards, n_chunks, directory, digest)
+    return _join(shards, n_chunks, directory, digest, preprocessing.margin)
 
 
 def _made(plan: PatchPlan, chunks: list[int]) -> Iterator[list[str]]:
@@ -127,11 +127,11 @@ def _made(plan: PatchPlan, chunks: list[int]) -> Iterator[list[str]]:
         yield batch["outcome"].to_pylist()  # type: ignore[union-attr]
 
 
-def _join(shards: Path, n_chunks: int, directory: Path, digest: str) -> Ingested:
+def _join(shards: Path, n_chunks: int, directory: Path, digest: str, margin: float) -> Ingested:
     """Make one pool of all shards and remove them."""
     outcomes = Counter(o for i in range(n_chunks) for o in _told(shards, i))
     partial = directory.with_name(f".{directory.name}-{getpid()}")
-    n_faces = pools.write(partial, _faces(shards, n_chunks))
+    n_faces = pools.write(partial, _faces(shards, n_chunks), margin)
     if not n_faces:
         shutil.rmtree(partial)
         shutil.rmtree(shards)  # or the next attempt would not look again

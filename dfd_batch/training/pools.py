@@ -70,6 +70,8 @@ class Pool:
     splits: list[str]
     pairs: list[str]
     swapped: list[bool]
+    margin: float | None = None
+    """Side of the canonical crop in face sizes; None where an older pool does not say."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,10 +104,15 @@ class Face:
     swapped: bool = False
 
 
-def write(directory: Path, faces: Iterable[Face]) -> int:
+def write(directory: Path, faces: Iterable[Face], margin: float | None = None) -> int:
     """Write a pool and return how many faces it holds.
 
     Pixels stream to the disk and the index comes last: a killed preparation leaves no half pool.
+
+    Args:
+        directory: Of the pool.
+        faces: In their order.
+        margin: Side of the canonical crop in face sizes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     kept: list[Face] = []
@@ -118,7 +125,8 @@ def write(directory: Path, faces: Iterable[Face]) -> int:
     points = np.stack([face.landmarks for face in kept]) if kept else np.empty((0, 68, 2))
     np.save(directory / "landmarks.npy", points.astype(np.float32))
     columns = {name: [getattr(face, name) for face in kept] for name in INDEX.names}
-    schema = INDEX.with_metadata({"side": str(side)})
+    told = {"side": str(side)} | ({} if margin is None else {"margin": repr(margin)})
+    schema = INDEX.with_metadata(told)
     pq.write_table(pa.table(columns, schema=schema), directory / "index.parquet")
     return len(kept)
 
@@ -136,6 +144,7 @@ def read(directory: Path) -> Pool:
     require_plain(table.schema, str(path))
     index = table.to_pydict()
     side = int(table.schema.metadata[b"side"])
+    margin = table.schema.metadata.get(b"margin")
     n = table.num_rows
     return Pool(
         patches=_pixels(directory / "patches.u8", (n, side, side, 3)),
@@ -150,6 +159,7 @@ def read(directory: Path) -> Pool:
         splits=index.get("split", [""] * n),  # pools of earlier versions lack these
         pairs=index.get("pair", [""] * n),
         swapped=index.get("swapped", [False] * n),
+        margin=float(margin) if margin else None,
     )
 
 

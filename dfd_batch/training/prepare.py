@@ -83,7 +83,7 @@ def prepare(data: Path, work: Path, margin: float, only: tuple[str, ...] = ()) -
         finder = MTCNN(keep_all=False, post_process=False, device="cpu")
         tools = Preparation(data, margin, Landmark68(data / WEIGHTS), finder)
         for name in missing:
-            pools.write(directories[name], SOURCES[name](tools))
+            pools.write(directories[name], SOURCES[name](tools), margin)
     return {name: len(pools.read(path)) for name, path in directories.items()}
 
 

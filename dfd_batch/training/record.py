@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from dfd_batch import __version__
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training.config import TrainConfig, n_cpus
 from dfd_batch.training.precision import settled
+from dfd_batch.training.selection import training_pools
 
 PACKAGES = ("torch", "timm", "ray", "numpy", "opencv-python-headless")
+RUNS = ("run", "temporal", "synthesis")
 RECIPE = {
     *("seed", "initial_weights", "preprocessing", "licences", "without", "batch_pairs"),
     *("labelled_share", "generated_share", "learning_rate", "warmup_images", "weight_decay"),
@@ -72,6 +75,22 @@ def _recipe(config: dict[str, Any]) -> dict[str, Any]:
     return kept | {"encoder": config["architecture"]["encoder"]}
 
 
+def _media(work: Path) -> dict[str, str]:
+    """Return what names the contents of each pool that is trained on."""
+    indexes = {name: work / "pools" / name / "index.parquet" for name in training_pools(work)}
+    return {name: sha256(path.read_bytes()).hexdigest()[:12] for name, path in indexes.items()}
+
+
+def _own_outs(work: Path) -> list[str]:
+    """Return where the runs of a work directory have put their checkpoints."""
+    outs: list[str] = []
+    for path in (work / f"{name}.json" for name in RUNS):
+        if path.is_file():
+            account = json.loads(path.read_text(encoding="utf-8"))
+            outs += account.get("outs", [])
+    return outs
+
+
 def open_run(config: TrainConfig, hardware: str, name: str = "run") -> None:
     """Write `run.json`, or add a start to it where a run goes on.
 
@@ -81,15 +100,25 @@ def open_run(config: TrainConfig, hardware: str, name: str = "run") -> None:
         name: `temporal` for a temporal part alone, which goes on with whatever fits.
 
     Raises:
-        UsageError: The work directory holds a run with another recipe.
+        UsageError: The work directory holds a run with another recipe or on other media, or where
+            the checkpoint shall lie is one of another run.
     """
+    out = str(config.out.resolve())
+    if (config.out / "card.json").is_file() and out not in _own_outs(config.work):
+        raise UsageError(
+            f"{config.out} holds a detector that was not trained in {config.work}: give another "
+            "--out, or remove it."
+        )
     path = config.work / f"{name}.json"
     now = config.model_dump(mode="json")
+    media = _media(config.work)
     starts: list[Any] = []
+    outs = [out]
     goes_on = name != "run" or (config.work / "state.pt").is_file()
     before = json.loads(path.read_text(encoding="utf-8")) if goes_on and path.is_file() else None
     if before is not None:
         starts = before["starts"]
+        outs = list(dict.fromkeys([*before.get("outs", []), out]))
     if before is not None and name == "run":
         then, ours = _recipe(before["config"]), _recipe(now)
         changed = [key for key in ours if key in then and then[key] != ours[key]]
@@ -98,6 +127,14 @@ def open_run(config: TrainConfig, hardware: str, name: str = "run") -> None:
             raise UsageError(
                 f"{config.work} holds a run with other settings ({told}): give the same ones to "
                 "go on, or another --work (its pools may be a link to this one's)."
+            )
+        then = before.get("media", media)
+        if then != media:
+            unlike = sorted(k for k in then | media if then.get(k) != media.get(k))
+            raise UsageError(
+                f"{config.work} holds a run on other media (changed since: pool "
+                f"{', '.join(unlike)}): train on these in another --work (its pools may be a link "
+                "to this one's), which may begin from the former checkpoint by --init."
             )
     starts.append(
         {
@@ -109,5 +146,5 @@ def open_run(config: TrainConfig, hardware: str, name: str = "run") -> None:
             | {name: _version(name) for name in PACKAGES},
         }
     )
-    account = {"seed": config.seed, "config": now, "starts": starts}
+    account = {"seed": config.seed, "config": now, "outs": outs, "media": media, "starts": starts}
     path.write_text(json.dumps(account, indent=1) + "\n", encoding="utf-8")

@@ -17,13 +17,13 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import cards, consecutive, initial, record, synthesis
 from dfd_batch.training.clips import ClipForge
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import ShareOfPairs
+from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.devices import device_of, n_loaders
-from dfd_batch.training.fit import EncoderRun, Listener
+from dfd_batch.training.fit import EncoderRun, Listener, best_of
 from dfd_batch.training.motion import encoder_of
 from dfd_batch.training.prepare import prepare
 from dfd_batch.training.redraw import redraw
-from dfd_batch.training.selection import used_rows
+from dfd_batch.training.selection import check_margin, used_rows
 from dfd_batch.training.temporal import add_temporal
 
 PROBED_STEPS = 2
@@ -81,7 +81,7 @@ def train(
         if not finished:
             raise KeyboardInterrupt
         if config.architecture.temporal != "none":
-            add_temporal(here, config.out, config.out)
+            add_temporal(here, best_of(config.work), config.out)
     return config.out
 
 
@@ -98,8 +98,12 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
     """
     if config.architecture.temporal == "none":
         raise UsageError("A temporal head alone needs --temporal lstm or gru.")
-    directory = checkpoint.resolve(encoder_checkpoint)
-    _check_base(checkpoint.load_card(encoder_checkpoint), config, encoder_checkpoint)
+    directory, card = (
+        checkpoint.resolve(encoder_checkpoint),
+        checkpoint.load_card(encoder_checkpoint),
+    )
+    _check_base(card, config, encoder_checkpoint)
+    config = config.model_copy(update={"preprocessing": card.preprocessing})
     with _terminable():
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
@@ -132,6 +136,7 @@ def train_synthesis(config: TrainConfig, detector: str) -> Path:
         config.work.mkdir(parents=True, exist_ok=True)
         if config.data is not None:
             prepare(config.data, config.work, config.preprocessing.margin)
+        check_margin(config)
         record.open_run(config, record.hardware(config, device_of(config)), "synthesis")
         synthesis.add_synthesis(config, base, network, config.out)
     return config.out
@@ -186,9 +191,10 @@ def mixed(config: TrainConfig) -> TrainConfig:
     Raises:
         UsageError: What the settings ask for is not in the pools.
     """
+    check_margin(config)
     if config.mixture == "genuine":
         config = config.model_copy(update={"labelled_share": 0.0, "generated_share": 0.0})
-    batches = ShareOfPairs(config, 1)
+    batches = PairBatches(config, 1)
     if config.mixture == "labelled":
         labelled = config.labelled_share if batches.n_labelled else 0.0
         generated = config.generated_share if batches.n_generated else 0.0
@@ -225,7 +231,7 @@ def outlook(config: TrainConfig, address: str | None = None) -> Outlook:
     """
     config = _here(settled(config, address), address)
     seconds = None
-    if used_rows(config):
+    if used_rows(config) or config.data is None:
         config = mixed(config)
         seconds = _seconds_per_step(config)
     per_step = 2 * config.batch_pairs

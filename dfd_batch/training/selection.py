@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfd_batch.outcomes import UsageError
 from dfd_batch.training import pools
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.pools import Pool
@@ -27,6 +28,22 @@ def training_pools(work: Path) -> dict[str, Pool]:
     found = sorted(path.parent for path in (work / "pools").glob("*/index.parquet"))
     opened = {path.name: pools.read(path) for path in found if path.name not in DEVELOPMENT}
     return {name: pool for name, pool in opened.items() if set(pool.splits) != {"test"}}
+
+
+def check_margin(config: TrainConfig) -> None:
+    """Refuse pools whose faces were prepared with another margin than scans will cut.
+
+    Raises:
+        UsageError: There are such.
+    """
+    wanted = config.preprocessing.margin
+    for name, pool in training_pools(config.work).items():
+        if pool.margin is not None and pool.margin != wanted:
+            raise UsageError(
+                f"The faces of {config.work / 'pools' / name} have a margin of {pool.margin:g} "
+                f"face sizes, the detector would crop by {wanted:g}: set preprocessing.margin = "
+                f"{pool.margin:g}, or prepare them anew in another --work."
+            )
 
 
 def used_rows(config: TrainConfig) -> dict[str, tuple[Pool, Rows]]:

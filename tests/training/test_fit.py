@@ -23,7 +23,7 @@ from dfd_batch.training import (
 )
 from dfd_batch.training import held_out as held_out_faces
 from dfd_batch.training.config import TrainConfig
-from dfd_batch.training.datasets import PairBatches, ShareOfPairs
+from dfd_batch.training.datasets import PairBatches
 from dfd_batch.training.depthwise import StridedDepthwise, speed_up
 from dfd_batch.training.fit import EncoderRun
 from dfd_batch.training.optimise import twin_loss
@@ -38,7 +38,7 @@ def config(work: Path, **changes: object) -> TrainConfig:
     settings = {
         "data": work,
         "work": work,
-        "out": work / "best",
+        "out": work / "mine",
         "architecture": Architecture(encoder="mobilenetv2_035", hidden=16),
         "preprocessing": Preprocessing(crop_size=48),
         "batch_pairs": 4,
@@ -94,10 +94,24 @@ def test_faces_to_swap_in_are_other_peoples_and_never_black(
     assert pool.groups[0] not in {known[donor.image.tobytes()] for donor in donors}
 
 
-def test_every_epoch_shows_each_labelled_pair_once(work: Path) -> None:
-    batches = PairBatches(config(work, labelled_share=1.0, generated_share=0.0), 12)
-    seen = [batches.labelled_pair(pair) for pair in range(24)]
-    assert len(set(seen)) == 24
+def test_every_epoch_shows_each_labelled_pair_once(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = PairBatches(config(work, labelled_share=0.5, generated_share=0.0), 100)
+    drawn: list[int] = []
+    pair = batches.labelled_pair
+
+    def spied(place: int) -> tuple[str, int, int]:
+        drawn.append(place)
+        return pair(place)
+
+    monkeypatch.setattr(batches, "labelled_pair", spied)
+    n = 0
+    while len(drawn) < 24:
+        batches[n]
+        n += 1
+    assert 2 * len(drawn) == n * config(work).batch_pairs
+    assert len({pair(place) for place in drawn[:24]}) == 24
 
 
 def test_training_reads_no_development_data(work: Path, toy_pools: Path, tmp_path: Path) -> None:
@@ -195,7 +209,7 @@ def test_kept_weights_lie_between_the_start_and_what_was_learned(
 
 def test_shares_of_a_batch_are_the_whole_batch(work: Path) -> None:
     whole, _ = PairBatches(config(work), 2)[1]
-    shares = [ShareOfPairs(config(work), 2, rank, 3)[1] for rank in range(3)]
+    shares = [PairBatches(config(work), 2, rank, 3)[1] for rank in range(3)]
     assert [len(labels) for _, labels in shares] == [4, 2, 2]
     for rank, (crops, labels) in enumerate(shares):
         assert labels.tolist() == [0, 1] * (len(labels) // 2)
@@ -212,7 +226,7 @@ def test_a_finished_run_is_left_as_it_is(work: Path) -> None:
 def test_a_finished_run_is_written_where_it_is_wanted_next(work: Path) -> None:
     assert EncoderRun(config(work, images=16)).run()
     assert EncoderRun(config(work, images=16, out=work / "other")).run()
-    first, second = (checkpoint.load(str(work / name)) for name in ("best", "other"))
+    first, second = (checkpoint.load(str(work / name)) for name in ("mine", "other"))
     assert first.weights.keys() == second.weights.keys()
     assert all(np.array_equal(first.weights[k], second.weights[k]) for k in first.weights)
 
@@ -245,7 +259,7 @@ def test_swaps_without_their_source_are_learned_beside_somebody_elses_face(
         for i in range(len(toys))
     ]  # fmt: skip
     pools.write(own / "pools" / "wild", faces)
-    batches = ShareOfPairs(config(own), 4)
+    batches = PairBatches(config(own), 4)
     assert (batches.n_labelled, batches.n_generated) == (12, 0)
     pool = pools.read(own / "pools" / "wild")
     name, genuine, fake = batches.labelled_pair(0)

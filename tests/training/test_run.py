@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -282,9 +283,104 @@ def test_a_run_is_not_gone_on_with_by_other_settings(work: Path) -> None:
     assert code == 2
     assert "seed 0 → 1" in output
     longer = dfd(*arguments(work, "--temporal", "none", "--images", "40"))
-    assert longer[0] == 0
+    assert longer[0] == 0, longer
     assert checkpoint.load_card(str(work / "last")).training.images_seen == 40
     assert len(json.loads((work / "run.json").read_text())["starts"]) == 2
+
+
+def test_a_finished_run_says_so_and_puts_its_best_where_it_is_asked_for(
+    work: Path, tmp_path: Path
+) -> None:
+    assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
+    code, output = dfd(*arguments(work, "--temporal", "none", "--out", str(tmp_path / "again")))
+    assert code == 0
+    assert "trained before, 32 images" in output
+    made = [checkpoint.load_card(str(out)) for out in (work / "mine", tmp_path / "again")]
+    assert made[0].weights_sha256 == made[1].weights_sha256
+
+
+def test_a_detector_of_others_is_not_written_over(work: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    shutil.copytree(checkpoint.resolve("open"), theirs)
+    before = (theirs / "card.json").read_bytes()
+    mine = arguments(work, "--temporal", "none")
+    for _ in range(2):  # by a new run, and by a finished one
+        code, output = dfd(*mine, "--out", str(theirs))
+        assert code == 2
+        assert f"{theirs} holds a detector that was not trained in" in output
+        assert dfd(*mine)[0] == 0
+    given = ("--work", str(work), "--config", str(work / "train.toml"), "--out", str(theirs))
+    code, output = dfd("train", *given, "--temporal-only", str(work / "mine"))
+    assert code == 2
+    assert "give another --out" in output
+    assert (theirs / "card.json").read_bytes() == before
+
+
+def own_pools(work: Path) -> None:
+    """Let a test add pools that no other test sees."""
+    shared = (work / "pools").resolve()
+    (work / "pools").unlink()
+    (work / "pools").mkdir()
+    for pool in shared.iterdir():
+        (work / "pools" / pool.name).symlink_to(pool)
+
+
+def test_media_that_came_later_are_not_claimed_by_a_run(work: Path) -> None:
+    own_pools(work)
+    mine = arguments(work, "--temporal", "none")
+    assert dfd(*mine)[0] == 0
+    shutil.copytree(work / "pools" / "portraits", work / "pools" / "more")
+    code, output = dfd(*mine)
+    assert code == 2
+    assert "a run on other media (changed since: pool more)" in output
+
+
+def test_pools_of_another_margin_are_refused(work: Path) -> None:
+    own_pools(work)
+    pool = pools.work_pool(work, "portraits")
+    faces = [
+        Face(np.array(pool.patches[i]), pool.landmarks[i], 64.0, f"{i}.png", 0, f"p{i}")
+        for i in range(8)
+    ]
+    pools.write(work / "pools" / "wide", faces, 2.5)
+    code, output = dfd(*arguments(work))
+    assert code == 2
+    assert "wide have a margin of 2.5 face sizes, the detector would crop by 2.15" in output
+
+
+def test_a_network_that_nothing_was_kept_out_of_says_so() -> None:
+    assert "Nothing was kept out" in cards._limitations({})[0]
+    chance = {"held_out": "labelled", "held_out_auc": {"value": 0.5}}
+    assert "No better than chance" in cards._limitations(chance)[0]
+    assert not cards._limitations({"held_out": "labelled", "held_out_auc": {"value": 0.8}})
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--temporal-only", "open", "--images", "9"), "--temporal-only keeps the frame encoder"),
+        (("--synthesis-only", "open", "--minutes", "9"), "leave out --minutes"),
+    ],
+)
+def test_flags_without_use_are_refused(work: Path, flags: tuple[str, ...], told: str) -> None:
+    code, output = dfd("train", "--work", str(work), "--out", str(work / "x"), *flags)
+    assert code == 2
+    assert told in output
+
+
+def test_averaging_by_a_memory_of_nothing_is_refused(work: Path) -> None:
+    given = arguments(work, "--ema", "--dry-run")
+    settings = work / "train.toml"
+    settings.write_text("ema_decay = 0.0\n" + settings.read_text())
+    code, output = dfd(*given)
+    assert code == 2
+    assert "ema_decay = 0" in output
+
+
+def test_a_dry_run_without_any_media_is_refused_as_the_run_would_be(tmp_path: Path) -> None:
+    code, output = dfd(*arguments(tmp_path, "--dry-run"))
+    assert code == 2
+    assert "No genuine faces to train on" in output
 
 
 def test_flags_go_before_the_file(tmp_path: Path) -> None:
