@@ -93,6 +93,7 @@ def run(
         "n_scored": len(sample.probabilities),
         "outcomes": sample.outcomes,
         "target_fpr": fpr,
+        "held_fpr": _held(bands, fpr),
         "n_needed": conformal.samples_needed(fpr),
         "n_for_half_precision": conformal.samples_for_precision(fpr),
         "bands": [asdict(band) for band in bands],
@@ -106,6 +107,8 @@ def run(
         _write(out, card, settings.checkpoint)
         account["checkpoint"] = str(out)
         say(console, f"written   {printable(str(out))}: {card.name} {card.version}")
+        if not supported:
+            say(console, _less(account))
     else:
         typer.echo(f"dfd: {_too_few(account)}", err=True)
     if as_json:
@@ -144,6 +147,11 @@ def _sample(source: str | None, place: str, base: ModelCard, settings: Settings)
     )
 
 
+def _held(bands: tuple[Band, ...], fpr: float) -> float:
+    """Return the false alarm rate of `suspicious` that the sample can hold: wanted, or above it."""
+    return max(fpr, bands[1].fpr or 0.0)
+
+
 def _at_suspicious(part: NDArray[np.float64], bands: tuple[Band, ...]) -> dict[str, Any]:
     """Return how many of one medium are at or above `suspicious`, with the share's interval."""
     band = bands[1]
@@ -168,9 +176,9 @@ def _card(
 ) -> ModelCard:
     n, n_videos = len(sample.probabilities), int(sample.is_video.sum())
     now, coverage = datetime.now(UTC), settings.sampling.coverage.value
-    origin = base.operating_point
+    origin, held = base.operating_point, _held(bands, wanted.fpr)
     point = OperatingPoint(
-        target_fpr=wanted.fpr,
+        target_fpr=held,
         n_images=n - n_videos,
         n_videos=n_videos,
         coverage=coverage,
@@ -197,7 +205,7 @@ def _card(
     return base.model_copy(
         update={
             "name": wanted.out.resolve().name,
-            "version": f"{point.base.rsplit(' ', 1)[-1]}+fpr{wanted.fpr:g}.{now:%Y%m%d}",
+            "version": f"{point.base.rsplit(' ', 1)[-1]}+fpr{held:g}.{now:%Y%m%d}",
             "thresholds": Thresholds(**{band.name: band.threshold for band in bands}),
             "operating_point": point,
             "metrics": tuple(m for m in base.metrics if not m.name.startswith(FIGURE)) + figures,
@@ -221,6 +229,15 @@ def _write(out: Path, card: ModelCard, checkpoint: str) -> None:
 def _percent(share: float) -> str:
     value = 100 * share
     return f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+
+
+def _less(account: dict[str, Any]) -> str:
+    """Return what the sample holds instead of what was asked for."""
+    asked, held = _percent(account["target_fpr"]), _percent(account["held_fpr"])
+    return (
+        f"held      a false alarm rate of {held}, which the checkpoint says, not the {asked} asked "
+        f"for: {account['n_scored']:,} genuine objects hold no less; add media"
+    )
 
 
 def _too_few(account: dict[str, Any]) -> str:

@@ -73,7 +73,10 @@ def calibration(judged: JudgedBy) -> str:
             f"{own} under {point.coverage} coverage; these objects were looked at with other "
             "settings, so its rate of false alarms does not hold for them."
         )
-    return f"{own}, for at most {100 * point.target_fpr:g} % of such suspicious or worse."
+    # cards of --best-effort once told what was asked for, where their sample held less
+    rate = judged.false_alarm_rate
+    held = max(point.target_fpr, rate.value if rate else 0.0)
+    return f"{own}, for at most {100 * held:g} % of such suspicious or worse."
 
 
 def false_alarms(judged: JudgedBy, n_scored: int, n_flagged: int) -> str | None:

@@ -19,6 +19,8 @@ from dfd_batch.reports.write import write_rows
 from dfd_batch.runs import RunResult
 from dfd_batch.schema import REPORT
 from dfd_batch.settings import Settings, Storage
+from dfd_batch.site.detectors import JudgedBy
+from dfd_batch.site.words import calibration
 
 SCANNED = datetime(2026, 5, 4, 12, tzinfo=UTC)
 GENUINE = np.random.default_rng(0).beta(2, 6, 400)
@@ -99,6 +101,28 @@ def test_too_few_media_write_nothing_and_say_what_is_possible(base: Path, tmp_pa
     assert told["bands"][1]["fpr"] == pytest.approx(1 / 41) and told["bands"][2]["fpr"] is None
     own = checkpoints.load_card(str(tmp_path / "own")).thresholds
     assert own.suspicious > GENUINE[:40].max() and own.manipulated == 1
+
+
+@pytest.mark.parametrize(("asked", "held"), [(0.001, 1 / 11), (0.2, 0.2)])
+def test_best_effort_promises_only_what_the_sample_holds(
+    asked: float, held: float, base: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "in", base, GENUINE[:10])
+    words = ["--reports", tmp_path / "in", "--fpr", asked, "--best-effort"]
+    done = calibrate(base, tmp_path / "own", *words)
+    assert done.exit_code == 0, done.output
+    card = checkpoints.load_card(str(tmp_path / "own"))
+    rates = {m.name: m.value for m in card.metrics}
+    assert card.operating_point is not None
+    promised = card.operating_point.target_fpr
+    assert promised == pytest.approx(held) and promised >= rates["false alarm rate, suspicious"]
+    assert f"+fpr{held:g}." in card.version
+    page = calibration(JudgedBy("id", "own", Settings(), card, None))
+    assert f"at most {100 * held:g} % of such" in page
+    both = "a false alarm rate of 9.1 %, which the checkpoint says, not the 0.1 % asked for"
+    assert (both in done.output) == (held > asked)
+    told = json.loads(calibrate(base, tmp_path / "own", *words, "--json").stdout)
+    assert (told["target_fpr"], told["held_fpr"]) == (asked, pytest.approx(held))
 
 
 def test_without_a_name_it_goes_where_the_help_says(

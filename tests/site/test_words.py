@@ -49,11 +49,26 @@ def test_an_operating_point_tells_the_false_alarms_to_expect():
         image_calibration=Calibration(n_samples=800), operating_point=point, metrics=(rate,)
     )
     assert "300 images and 20 videos" in words.calibration(own)
+    assert "at most 1 % of such" in words.calibration(own)
     told = words.false_alarms(own, 10_000, 130)
     assert "about 80 of them (40 to 200)" in told and "130 are" in told
     other = replace(own, settings=load({"sampling": {"coverage": "quick"}}))
     assert "does not hold" in words.calibration(other)
     assert words.false_alarms(other, 10_000, 130) is None
+
+
+def test_no_card_promises_less_than_its_own_figure():
+    point = OperatingPoint(
+        target_fpr=0.001, n_images=10, n_videos=0, coverage="standard", date="2026-05-04",
+        base="d 1", command="dfd calibrate --fpr 0.001 --best-effort",
+    )  # fmt: skip
+    rate = Metric(
+        name="false alarm rate, suspicious", data="x", value=1 / 11, n=10, command="dfd calibrate"
+    )
+    own = judged(
+        image_calibration=Calibration(n_samples=800), operating_point=point, metrics=(rate,)
+    )
+    assert "at most 9.09091 % of such" in words.calibration(own)
 
 
 @pytest.mark.parametrize(
