@@ -81,6 +81,9 @@ def run(
     tests = _tests(wanted, settings)
     if not tests and not wanted.faces:
         raise UsageError("Give labelled media to test on, or --faces POOL.")
+    flattered = [test.flattered for test in tests if test.flattered]
+    for note in flattered:
+        say(console, f"note      {printable(note)}")
     if wanted.reports is None:
         contenders = _contenders(names, settings)
         whole = _scan(tests, contenders, wanted.out, address, console)
@@ -93,6 +96,7 @@ def run(
         n_draws=wanted.n_draws,
         detectors=[c.told for c in contenders],
         tests=[_about(test) for test in tests],
+        notes=flattered,
     )
     for contender in contenders:
         whole &= _assess(found, contender, tests, wanted, address, console)
@@ -276,6 +280,7 @@ def _about(test: TestSet) -> dict[str, object]:
         "n_genuine": len(test.samples) - n_fake,
         "n_manipulated": n_fake,
         "n_groups": len({s.group for s in test.samples}),
+        "splits": test.splits,
     }
 
 

@@ -19,7 +19,7 @@ from dfd_batch.training.sources.sample import Found, Sample
 
 BUNDLE = "bundle"
 BUNDLE_MARKS = ("faces.csv", "clips.csv", "labelled")
-FOR_SCANS = "not prepared, `dfd evaluate` scans them"
+FOR_SCANS = "not prepared, `dfd evaluate … --split test` scans them"
 FOR_FACES = "a pool apart for `dfd evaluate --faces`, no training opens it"
 """What becomes of a test split: of media, and of face crops."""
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from dfd_batch.training.sources import Sample
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 NAMES = {"uri": ("uri", "file", "path"), "label": ("label",)}
 OPTIONAL = ("group", "method", "split", "licence", "segments")
+SPLITS = ("train", "val", "test")
 LABELS = {"0": 0, "1": 1, "real": 0, "genuine": 0, "fake": 1, "manipulated": 1}
 PARENTS = 2
 """Relative paths of a list are looked for beside it, then in so many folders above."""
@@ -42,6 +44,26 @@ class TestSet:
     source: str
     samples: tuple[Sample, ...]
 
+    @property
+    def splits(self) -> dict[str, int]:
+        """Return how many media are of each split; those of none are not counted."""
+        counted = Counter(s.split for s in self.samples if s.split)
+        known = [name for name in SPLITS if name in counted]
+        return {name: counted[name] for name in [*known, *sorted(counted.keys() - known)]}
+
+    @property
+    def flattered(self) -> str | None:
+        """Return in a sentence why figures may flatter: media of training among these; or None."""
+        if len(self.splits) < 2 and "train" not in self.splits:
+            return None
+        told = ", ".join(f"{name} ({n:,})" for name, n in self.splits.items())
+        apart = next((name for name in reversed(SPLITS[1:]) if name in self.splits), None)
+        advice = f"; --split {apart} judges only what is kept apart" if apart else ""
+        return (
+            f"{self.name} holds media of the splits {told}, its own or as `dfd prepare` makes "
+            f"them: media that a detector was trained on flatter it{advice}."
+        )
+
 
 def read(
     source: str,
@@ -52,12 +74,15 @@ def read(
 ) -> TestSet:
     """Return the labelled media of a source, URIs as a scan writes them.
 
+    Media of a data set have the splits that `dfd prepare` gives them, or none where it leaves them
+    out.
+
     Args:
         source: Root of a data set, or a list with the columns `uri` (or `file`) and `label`, and
             maybe `group`, `method`, `split`, `licence`, `segments` (JSON, [[start, end], …] in s).
         storage: How object storage is reached.
         layout: Of `training.sources.LAYOUTS`; guessed when None.
-        split: Only these media; a data set without splits of its own has those of `dfd prepare`.
+        split: Only these media.
         by: Further columns of a list to slice by.
 
     Raises:
@@ -75,8 +100,8 @@ def read(
                 f"{source} holds face crops, which cannot be scanned: `dfd prepare` them and give "
                 "the pool of their test split (WORK/pools/NAME_test) to --faces."
             )
-        if split is not None:  # without, what links two splits is judged as well
-            samples, _ = splits.assign(samples)
+        prepared = {sample.uri: sample.split for sample in splits.assign(samples)[0]}
+        samples = [replace(s, split=prepared.get(s.uri, "")) for s in samples]
     if split is not None:
         known = sorted({s.split for s in samples} - {""})
         samples = [s for s in samples if s.split == split]

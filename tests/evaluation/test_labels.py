@@ -99,9 +99,27 @@ def test_splits_of_a_folder_are_those_of_its_preparation(tmp_path):
         ours = {s.uri for s in read(tmp_path, split=split).samples}
         assert ours == {s.uri for s in prepared if s.split == split}
         assert 0 < len(ours) < 80
-    assert len(read(tmp_path).samples) == 80
+    everything = read(tmp_path)
+    assert len(everything.samples) == 80
+    assert everything.splits == {k: len(read(tmp_path, split=k).samples) for k in ("train", "val")}
+    assert "--split val judges" in everything.flattered
+    assert read(tmp_path, split="val").flattered is None
     with pytest.raises(UsageError, match=r"split 'test'; its splits: train, val\."):
         read(tmp_path, split="test")
+
+
+def test_splits_that_may_flatter_are_named_with_their_counts(tmp_path):
+    def note(*names):
+        lines = [f"/{i}.mp4,{i % 2},{name}" for i, name in enumerate(names)]
+        (tmp_path / "l.csv").write_text("\n".join(["file,label,split", *lines]))
+        return read(tmp_path / "l.csv").flattered
+
+    assert note("", "") is note("test", "test", "") is note("dev") is None
+    told = note("test", "train", "odd", "val", "train", "")
+    assert told.startswith("l holds media of the splits train (2), val (1), test (1), odd (1), its")
+    assert "trained on flatter it; --split test judges" in told
+    assert note("train").endswith("media that a detector was trained on flatter it.")
+    assert "splits val (1), test (1)" in note("test", "val")
 
 
 def test_face_crops_are_not_taken_for_media(tmp_path):

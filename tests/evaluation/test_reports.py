@@ -159,6 +159,29 @@ def test_lists_of_one_name_are_told_apart_whatever_it_is(archive, tmp_path):
     assert [t["name"] for t in told["tests"]] == expected
 
 
+def test_media_of_training_are_not_judged_in_silence(tmp_path):
+    root = tmp_path / "set"
+    rows = []
+    for split in ("train", "val", "test"):
+        for i, kind in enumerate(("real", "fake")):
+            medium = root / split / kind / f"{split}.jpg"
+            medium.parent.mkdir(parents=True)
+            medium.touch()
+            rows.append(report_row(medium, 0.2 + 0.6 * i))
+    words = ("--reports", write_reports(tmp_path / "out", rows), "--draws", 5)
+    code, said, told = evaluate(root, *words, "--out", tmp_path / "e")
+    assert code == 0, said
+    (note,) = [note for note in told["notes"] if "trained on flatter" in note]
+    assert "set holds media of the splits train (2), val (2), test (2)" in note
+    assert f"note {note}" in said
+    assert note in (tmp_path / "e" / "evaluation.html").read_text()
+    assert told["tests"][0]["splits"] == {"train": 2, "val": 2, "test": 2}
+    for split, flatters in (("test", False), ("train", True)):
+        _, said, told = evaluate(root, *words, "--out", tmp_path / split, "--split", split)
+        assert told["accounts"][0]["n_listed"] == 2
+        assert any("flatter" in note for note in told["notes"]) == ("flatter" in said) == flatters
+
+
 def test_curves_lie_beside_the_page_as_files(archive, tmp_path):
     labels, out = archive
     own = tmp_path / "e"
