@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 from collections import Counter
@@ -73,8 +72,10 @@ def run(
     """Scan, measure, write, and return the exit code: whether each labelled object has its row.
 
     Raises:
-        UsageError: The tests, the checkpoints or the output cannot be used.
+        UsageError: The tests, the checkpoints, the output or flags beside each other cannot be
+            used.
     """
+    _refuse_useless(wanted)
     console = Console(stderr=as_json)
     # whatever a scan of the archive leaves out, labelled media are named one by one
     settings = settings.model_copy(update={"select": Select()})
@@ -100,17 +101,16 @@ def run(
     )
     for contender in contenders:
         whole &= _assess(found, contender, tests, wanted, address, console)
-    if not wanted.quick:
-        pairs = [(c.told.name, c.settings) for c in contenders if c.card is not None]
-        for pool in wanted.faces:
-            protocol.on_faces(
-                found,
-                pool,
-                pairs,
-                wanted.most_faces,
-                lambda told: say(console, told),
-                wanted.attacks,
-            )
+    pairs = [(c.told.name, c.settings) for c in contenders if c.card is not None]
+    for pool in wanted.faces:
+        protocol.on_faces(
+            found,
+            pool,
+            pairs,
+            wanted.most_faces,
+            lambda told: say(console, told),
+            wanted.attacks,
+        )
     found.notes += _notes(wanted, settings)
     cards = compare_cards([c.card for c in contenders if c.card is not None])
     if any(c.card is None for c in contenders):
@@ -126,6 +126,19 @@ def run(
     return OK if whole else FAILED
 
 
+def _refuse_useless(wanted: Wanted) -> None:
+    """Refuse flags that would be passed over in silence, before anything is scanned."""
+    if wanted.faces and wanted.quick:
+        raise UsageError("--quick leaves out all that --faces is for: give only one of them.")
+    if wanted.faces and wanted.reports is not None:
+        raise UsageError(
+            "--faces needs a checkpoint to judge the crops, --reports takes verdicts alone: "
+            "evaluate --faces by a command of its own, without --reports."
+        )
+    if wanted.attacks and not wanted.faces:
+        raise UsageError("--attacks needs faces to attack: name a prepared pool by --faces.")
+
+
 def _tests(wanted: Wanted, settings: Settings) -> list[TestSet]:
     tests: list[TestSet] = []
     for source in wanted.tests:
@@ -133,14 +146,8 @@ def _tests(wanted: Wanted, settings: Settings) -> list[TestSet]:
         if wanted.limit is not None and len(test.samples) > wanted.limit:
             kept = np.linspace(0, len(test.samples) - 1, wanted.limit).astype(int)
             test = replace(test, samples=tuple(test.samples[i] for i in kept))
-        tests.append(replace(test, name=_unlike(test.name, {t.name for t in tests})))
+        tests.append(replace(test, name=results.unlike(test.name, {t.name for t in tests})))
     return tests
-
-
-def _unlike(name: str, taken: set[str]) -> str:
-    """Return a name, numbered where it is taken: figures are told apart by it."""
-    numbered = (f"{name} ({number})" for number in itertools.count(2))
-    return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
 def _contenders(names: list[str], settings: Settings) -> list[Contender]:

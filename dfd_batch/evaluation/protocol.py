@@ -14,7 +14,7 @@ from dfd_batch.evaluation import metrics, operations, robustness, segments
 from dfd_batch.evaluation.bootstrap import Estimate, auc_difference, measure, tally_of
 from dfd_batch.evaluation.crops import CropJudge, labelled_faces
 from dfd_batch.evaluation.metrics import Floats
-from dfd_batch.evaluation.results import Account, Evaluation, Plots, part_of
+from dfd_batch.evaluation.results import Account, Evaluation, Plots, part_of, unlike
 from dfd_batch.evaluation.slices import Mask, slices
 from dfd_batch.evaluation.verdicts import Verdicts
 from dfd_batch.settings import Settings
@@ -138,7 +138,8 @@ def on_faces(
     """Add robustness curves and figures by forging operation on the faces of a prepared pool.
 
     Args:
-        found: Takes the figures, and a note where there can be no curves.
+        found: Takes the figures, and a note where there can be no curves. They bear the folder's
+            name, numbered where another pool has it.
         directory: Of the pool.
         detectors: Names, and settings that name the checkpoints.
         most: Faces of each class, and pairs of each operation.
@@ -148,9 +149,16 @@ def on_faces(
     Raises:
         UsageError: The directory holds no pool.
     """
-    pool, test = pools.read(directory), directory.name
+    pool, directory = pools.read(directory), directory.absolute()  # "." has no name
+    folder = directory.name  # what training knows the pool by
+    test = unlike(folder, {p["name"] for p in found.pools})
+    found.pools.append({"name": test, "source": str(directory)})
+    if test != folder:
+        told = f"{test} are the faces of {directory}: another pool is called {folder}, too."
+        found.notes.append(told)
+        tell(told)
     first: dict[str, Floats] = {}
-    lacking = [of for of, label in CLASSES.items() if not len(measured_rows(test, pool, label))]
+    lacking = [of for of, label in CLASSES.items() if not len(measured_rows(folder, pool, label))]
     if lacking:
         note = f"No curves on {test}: training leaves out none of its {' or '.join(lacking)} faces."
         found.notes.append(note)
@@ -158,7 +166,7 @@ def on_faces(
     for name, settings in detectors:
         judge = CropJudge(settings)
         if not lacking:
-            faces = labelled_faces(test, pool, judge.crop_size, most)
+            faces = labelled_faces(folder, pool, judge.crop_size, most)
             scores = judge([crop[None] for crop in faces.crops])
             about = part_of(name, test, "face", faces.labels, faces.groups)
             found.add(about, measure(faces.labels, scores, faces.groups, n_draws=found.n_draws))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -88,6 +89,8 @@ class Evaluation:
     n_draws: int
     detectors: list[Detector]
     tests: list[dict[str, Any]]
+    pools: list[dict[str, str]] = field(default_factory=list)
+    """Name and folder (`source`) of each pool of faces."""
     accounts: list[Account] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     plots: list[Plots] = field(default_factory=list)
@@ -134,6 +137,12 @@ def write(
     for name, blob in contents.items():
         stores.write_bytes(uris[name], blob, storage)
     return list(uris.values())
+
+
+def unlike(name: str, taken: Container[str]) -> str:
+    """Return a name, numbered where it is taken: figures are told apart by it."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
 def part_of(

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
 
+from dfd_batch import pipeline
 from dfd_batch.evaluation import attacks, operations, robustness
 from dfd_batch.evaluation.crops import Faces, labelled_faces
 from dfd_batch.training import pools
 from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.pools import Face
 from tests.e2e.detector import write_detector
-from tests.evaluation.conftest import evaluate, write_pool
+from tests.evaluation.conftest import evaluate, report_row, write_pool, write_reports
 from tests.training.conftest import face_image, swapped, template
 
 SIZE = 64
@@ -110,6 +113,64 @@ def test_a_pool_is_judged_by_what_training_leaves_out_of_it(tmp_path):
         note = f"No curves on {name}: training leaves out none of its genuine or manipulated faces."
         assert note in told["notes"] and note in said
         assert note in (out / "evaluation.html").read_text()
+
+
+def test_pools_of_one_name_are_told_apart(tmp_path):
+    ours, theirs = (tmp_path / work / "pools" / "dfdc_dev" for work in "ab")
+    for pool in (ours, theirs):
+        write_pool(pool, "train")
+    detector, out = write_detector(tmp_path / "detector"), tmp_path / "e"
+    words = ("--checkpoint", detector, "--out", out, "--draws", 10, "--most-faces", 6)
+    code, said, told = evaluate(f"--faces={ours}", f"--faces={theirs}", *words)
+    assert code == 0, said
+    names = ["dfdc_dev", "dfdc_dev (2)"]
+    assert told["pools"] == [
+        {"name": name, "source": str(pool)}
+        for name, pool in zip(names, (ours, theirs), strict=True)
+    ]
+    each = [(r["detector"], r["test"], r["level"], r["by"], r["slice"], r["metric"])
+            for r in told["rows"]]  # fmt: skip
+    assert len(set(each)) == len(each)
+    assert pq.read_table(out / "evaluation.parquet").to_pylist() == told["rows"]
+    first, second = (
+        [r | {"test": ""} for r in told["rows"] if r["test"] == name] for name in names
+    )
+    # the name that training knows decides what is measured
+    assert first == second and any(r["by"] == "operation" for r in first)
+    assert [c["test"] for c in told["curves"]] == [n for n in names for _ in told["curves"][::2]]
+    page = (out / "evaluation.html").read_text()
+    assert all(page.count(f"<h2>Faces of {name}</h2>") == 1 for name in names)
+    note = f"dfdc_dev (2) are the faces of {theirs}: another pool is called dfdc_dev, too."
+    assert note in told["notes"] and note in said and note in page
+
+
+def test_a_pool_has_its_name_wherever_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_pool(tmp_path / "pools" / "dfdc", "test"))
+    detector = write_detector(tmp_path / "detector")
+    code, said, told = evaluate("--faces=.", "--checkpoint", detector, "--out", tmp_path / "e")
+    assert code == 0 and "No curves on dfdc: training leaves out none" in said
+    assert told["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--faces", "{pool}", "--quick"], "--quick leaves out all that --faces is for"),
+        (["l.csv", "--faces", "{pool}", "--quick"], "--quick leaves out all that --faces is for"),
+        (["l.csv", "--reports", "out", "--faces", "{pool}", "--attacks"], "without --reports."),
+        (["l.csv", "--attacks"], "--attacks needs faces to attack: name a prepared pool"),
+        (["l.csv", "--reports", "out", "--attacks"], "--attacks needs faces to attack"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(pool, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l.csv").write_text("file,label\na.jpg,0\nb.jpg,1\n")
+    write_reports(tmp_path / "out", [report_row(tmp_path / f"{n}.jpg", 0.5) for n in "ab"])
+    # nothing is scanned for the sake of it
+    monkeypatch.setattr(pipeline, "scan", lambda *_, **__: pytest.fail("a scan began"))
+    code, told, _ = evaluate(*(word.format(pool=pool) for word in words), "--out", "e")
+    assert (code, says in told) == (2, True), told
+    assert not (tmp_path / "e").exists()
 
 
 def test_attacked_figures_have_intervals_over_the_groups(tmp_path):
