@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 
 from dfd_batch.evaluation.bootstrap import Estimate, auc_difference, measure
 from dfd_batch.evaluation.metrics import AT_THRESHOLD, METRICS
+from dfd_batch.training import evaluate as training
 
 MEDIA = st.lists(
     st.tuples(st.booleans(), st.integers(0, 100).map(lambda n: n / 100)), min_size=2, max_size=60
@@ -89,6 +90,48 @@ def test_the_equal_error_rate_lies_between_the_errors_at_some_threshold(media):
     worse = np.maximum(fpr, 1 - tpr).min()
     better = np.minimum(fpr, 1 - tpr).max()
     assert better - 1e-9 <= values(labels, scores)["EER"] <= worse + 1e-9
+
+
+@settings(deadline=None)
+@given(MEDIA, st.integers(1, 60))
+def test_training_and_evaluation_mean_the_same_auc(media, n_groups):
+    labels, scores = (np.array(part) for part in zip(*media, strict=True))
+    groups = [str(i % n_groups) for i in range(len(media))]
+    ours = measure(labels, scores, groups, n_draws=20)["AUC"]
+    theirs = training.auc_figure(labels, scores, groups, n_draws=20)
+    if labels.any() and not labels.all():
+        assert ours.value == pytest.approx(theirs.value)
+        assert theirs.value == training.auc(labels, scores)
+    else:
+        assert ours.value is None and np.isnan(theirs.value)
+    assert (ours.low is None) == (theirs.low is None)  # too few groups of a class
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_groups=st.integers(20, 60),
+    most=st.integers(1, 4),
+    paired=st.booleans(),
+    digits=st.integers(1, 6),
+    distance=st.floats(0, 1.5),
+)
+def test_training_and_evaluation_draw_the_same_intervals(
+    seed, n_groups, most, paired, digits, distance
+):
+    """Each draws by a generator of its own; media instead of groups, or 90 %, would be seen."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n_groups), rng.integers(1, most + 1, n_groups))
+    labels = group % 2
+    if paired:  # a fake beside its own genuine source
+        group, labels = np.tile(group, 2), np.repeat([0, 1], len(group))
+    odds = rng.normal(distance * labels, 1) + rng.normal(0, 1, n_groups)[group]
+    scores = np.round(1 / (1 + np.exp(-odds)), digits)
+    media = labels, scores, [str(g) for g in group]
+    ours = measure(*media, n_draws=4000)["AUC"]
+    theirs = training.auc_figure(*media, n_draws=4000)
+    near = 0.07 * (ours.high - ours.low)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=near)
 
 
 def test_calibration_error_of_fifteen_equal_bins_by_hand():
