@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def main() -> None:
     config = TrainConfig(
         work=Path(work), out=Path(work), seed=training.seed, clips=training.clips_seen, loaders=1
     )
-    found = measure(name, config)
+    with redirect_stdout(sys.stderr):  # how each training goes
+        found = measure(name, config)
     told = {data: {kind: asdict(v) for kind, v in of.items()} for data, of in found.items()}
     print(json.dumps(told, indent=1))
 
