@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import ModelCard
 from dfd_batch.evaluation.crops import some
-from dfd_batch.faces.crop import Square, cut
 from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
 from dfd_batch.training.config import CLIP_FRAMES
-from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.pools import Image, Pool, canonical_crop
 from dfd_batch.training.selection import measured_rows, pairs_of
 from dfd_batch.training.temporal_traces import Clip
 
@@ -73,7 +72,7 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
                 continue  # this face gives it nothing to change
             worse = degrade.draw(rng)
             for twin in (made.genuine, made.fake):
-                objects.append(worse(_cut(twin, float(pool.canonical_px[i]), size))[None])
+                objects.append(worse(canonical_crop(twin, float(pool.canonical_px[i]), size))[None])
             groups += [pool.groups[i]] * 2
         if objects:
             yield Pairs(operation, "image", objects, groups)
@@ -130,12 +129,7 @@ def _clip_pairs(pool: Pool, starts: NDArray[np.int64], size: int, n: int) -> Ite
             if made.operation != operation:
                 continue  # this clip gives it nothing to change
             for twin in (made.genuine, made.fake):
-                objects.append(np.stack([_cut(frame, side, size) for frame in twin]))
+                objects.append(np.stack([canonical_crop(frame, side, size) for frame in twin]))
             groups += [pool.groups[i]] * 2
         if objects:
             yield Pairs(operation, "video", objects, groups)
-
-
-def _cut(patch: Image, canonical_px: float, size: int) -> Image:
-    middle = patch.shape[0] / 2
-    return cut(patch, Square(middle, middle, canonical_px), size)

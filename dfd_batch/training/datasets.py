@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import degrade, forge, pools, redraw, style
+from dfd_batch.training import degrade, forge, redraw, style
 from dfd_batch.training.config import Operation, TrainConfig
-from dfd_batch.training.pools import Image
+from dfd_batch.training.pools import Image, misfit
 from dfd_batch.training.selection import (
     beside_strangers,
     pairs_of,
@@ -240,20 +240,13 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         else:
             drawn = rng.choice(self._genuine[name], n_tried)
             tried = [(name, int(j)) for j in drawn if pool.groups[j] != pool.groups[i]]
-        ours = _shape(pool.landmarks[i])
 
-        def misfit(row: tuple[str, int]) -> float:
-            return float(np.square(_shape(self._pools[row[0]].landmarks[row[1]]) - ours).sum())
+        def unlike(row: tuple[str, int]) -> float:
+            return misfit(self._pools[row[0]].landmarks[row[1]], pool.landmarks[i])
 
-        its_pool, best = min(tried or [(name, i)], key=misfit)
+        its_pool, best = min(tried or [(name, i)], key=unlike)
         theirs = self._pools[its_pool]
         again = its_pool == name and rng.random() < REDRAWN_SOURCE_SHARE
         again = again and theirs.labels[best] == 0  # fakes are not redrawn
         face = self._again(name, best) if again else np.array(theirs.patches[best])
         return forge.Donor(face, theirs.landmarks[best])
-
-
-def _shape(landmarks: pools.Points) -> pools.Points:
-    """Return landmarks (68, 2) without place and size."""
-    centred = landmarks - landmarks.mean(0)
-    return np.asarray(centred / np.linalg.norm(centred), np.float32)

@@ -173,14 +173,24 @@ def work_pool(work: Path, name: str) -> Pool:
     return read(work / "pools" / name)
 
 
+def canonical_crop(patch: Image, canonical_px: float, size: int) -> Image:
+    """Return the crop (S, S, 3) that a scan would cut of a face from its patch (P, P, 3)."""
+    middle = patch.shape[0] / 2
+    return cut(patch, Square(middle, middle, canonical_px), size)
+
+
 def evaluation_crops(pool: Pool, size: int, rows: NDArray[np.int64]) -> Image:
     """Return the crops (N, S, S, 3) that a scan would cut of some of a pool's faces."""
-    middle = pool.patches.shape[1] / 2
     return np.stack(
-        [
-            cut(
-                np.array(pool.patches[i]), Square(middle, middle, float(pool.canonical_px[i])), size
-            )
-            for i in rows
-        ]
+        [canonical_crop(np.array(pool.patches[i]), float(pool.canonical_px[i]), size) for i in rows]
     )
+
+
+def misfit(landmarks: Points, others: Points) -> float:
+    """Return how unlike two faces stand, by landmarks (68, 2) without their place and size."""
+    return float(np.square(_shape(landmarks) - _shape(others)).sum())
+
+
+def _shape(landmarks: Points) -> Points:
+    centred = landmarks - landmarks.mean(0)
+    return np.asarray(centred / np.linalg.norm(centred), np.float32)

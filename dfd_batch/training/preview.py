@@ -16,12 +16,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dfd_batch.faces.crop import Square, cut
 from dfd_batch.outcomes import UsageError
-from dfd_batch.training import animate, consecutive, forge, forge_clip, pools, redraw, trouble
+from dfd_batch.training import animate, consecutive, forge, forge_clip, redraw, trouble
 from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.forge_clip import Clip
-from dfd_batch.training.pools import Image, Pool
+from dfd_batch.training.pools import Image, Pool, canonical_crop, misfit
 from dfd_batch.training.selection import pairs_of, training_pools
 
 STILLS = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
@@ -111,7 +110,9 @@ def clips(work: Path, seed: int = 0) -> Preview:
         cells += [_alive(faces, clock, shown), _livelier(faces, shown)]
     for kind in trouble.TROUBLES:
         clip, seed = faces.clip(), int(faces.rng.integers(2**31))
-        crops = np.stack([_crop(frame, clip.canonical_px, CROP_PX) for frame in clip.frames])
+        crops = np.stack(
+            [canonical_crop(frame, clip.canonical_px, CROP_PX) for frame in clip.frames]
+        )
         troubled = trouble.Trouble(kind, seed)(crops)[shown]
         cells.append(_titled(f"genuine, {kind}", _strip(troubled, CROP_PX, STRIP_PX)))
     rows = [np.concatenate(cells[k : k + 2], 1) for k in range(0, len(cells), 2)]
@@ -236,8 +237,8 @@ class _Faces:
         """Return the face whose landmarks fit best, of some of other people's."""
         tried = self.rng.choice(np.flatnonzero(pool.labels == 0), n_tried)
         others = [int(k) for k in tried if pool.groups[k] != pool.groups[row]] or [row]
-        wanted = _shape(pool.landmarks[row])
-        best = min(others, key=lambda k: float(np.abs(_shape(pool.landmarks[k]) - wanted).sum()))
+        own = pool.landmarks[row]
+        best = min(others, key=lambda k: misfit(pool.landmarks[k], own))
         return forge.Donor(np.array(pool.patches[best]), pool.landmarks[best])
 
 
@@ -255,23 +256,13 @@ class _Clock:
         self.count += 1
 
 
-def _shape(landmarks: pools.Points) -> NDArray[np.float32]:
-    centred = landmarks - landmarks.mean(0)
-    return np.asarray(centred / np.linalg.norm(centred), np.float32)
-
-
 def _difference(genuine: Image, fake: Image) -> Image:
     return np.asarray(cv2.multiply(cv2.absdiff(genuine, fake), np.full(4, GAIN)), np.uint8)
 
 
 def _strip(patches: Iterable[Image], canonical_px: float, size: int) -> Image:
     """Return canonical crops of patches (P, P, 3) side by side, (size, n x size, 3)."""
-    return np.concatenate([_crop(patch, canonical_px, size) for patch in patches], 1)
-
-
-def _crop(patch: Image, canonical_px: float, size: int) -> Image:
-    middle = patch.shape[0] / 2
-    return cut(patch, Square(middle, middle, canonical_px), size)
+    return np.concatenate([canonical_crop(patch, canonical_px, size) for patch in patches], 1)
 
 
 def _titled(told: str, image: Image) -> Image:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dfd_batch import checkpoint
 from dfd_batch.checkpoint import DataSource, ModelCard
@@ -58,12 +58,8 @@ def train(
     """
     config = settled(config, address)
     with _terminable():
-        config.work.mkdir(parents=True, exist_ok=True)
-        if config.data is not None:
-            prepare(config.data, config.work, config.preprocessing.margin)
-        config = mixed(config)
+        config = _opened(config, "run", address)
         here = _here(config, address)
-        record.open_run(config, record.hardware(here, device_of(here)))
         if "redrawn" not in config.without:
             redraw(
                 config.work,
@@ -105,11 +101,7 @@ def train_temporal(config: TrainConfig, encoder_checkpoint: str) -> Path:
     _check_base(card, config, encoder_checkpoint)
     config = config.model_copy(update={"preprocessing": card.preprocessing})
     with _terminable():
-        config.work.mkdir(parents=True, exist_ok=True)
-        if config.data is not None:
-            prepare(config.data, config.work, config.preprocessing.margin)
-        config = mixed(config)
-        record.open_run(config, record.hardware(config, device_of(config)), "temporal")
+        config = _opened(config, "temporal")
         add_temporal(config, directory, config.out)
     return config.out
 
@@ -133,13 +125,34 @@ def train_synthesis(config: TrainConfig, detector: str) -> Path:
     config = synthesis.fitting(config, base.card)
     network = initial.general(config)  # refuses before faces are prepared for hours
     with _terminable():
-        config.work.mkdir(parents=True, exist_ok=True)
-        if config.data is not None:
-            prepare(config.data, config.work, config.preprocessing.margin)
-        check_margin(config)
-        record.open_run(config, record.hardware(config, device_of(config)), "synthesis")
+        config = _opened(config, "synthesis")
         synthesis.add_synthesis(config, base, network, config.out)
     return config.out
+
+
+def _opened(
+    config: TrainConfig, name: Literal["run", "temporal", "synthesis"], address: str | None = None
+) -> TrainConfig:
+    """Prepare what is learned from, refuse what does not fit, and write the run's account.
+
+    Args:
+        config: Of the run.
+        name: Of its account.
+        address: Ray cluster that trains, if any.
+
+    Returns:
+        The settings, with the shares that the pools can serve.
+    """
+    config.work.mkdir(parents=True, exist_ok=True)
+    if config.data is not None:
+        prepare(config.data, config.work, config.preprocessing.margin)
+    if name == "synthesis":
+        check_margin(config)
+    else:
+        config = mixed(config)
+    here = _here(config, address)
+    record.open_run(config, record.hardware(here, device_of(here)), name)
+    return config
 
 
 def _check_base(card: ModelCard, config: TrainConfig, named: str) -> None:
