@@ -102,6 +102,8 @@ def _samples(
     chosen = layout or sources.detect(source, settings.storage)
     contents = sources.read(source, chosen, settings.storage)
     console.print(found_table(contents.found, f"{chosen} in {printable(source)}"))
+    for word, note in contents.notes:
+        say(console, f"{word:9} {note}")
     samples, n_left_out = splits.assign(contents.samples)
     if licence:
         samples = [replace(sample, licence=licence) for sample in samples]

@@ -268,6 +268,28 @@ def test_the_command_prepares_a_folder_of_real_and_fake_by_ray(media, tmp_path) 
     assert told["outcomes"] == {"prepared": 3, "unsupported": 1}
 
 
+def test_the_command_says_how_it_chose_groups_and_which_fakes_stand_alone(
+    tmp_path, monkeypatch
+) -> None:
+    in_process(monkeypatch, [])
+    names = [f"real/interview_{i:04d}.png" for i in range(5)]
+    names += ["real/000.mp4", "fake/000_001.mp4", "fake/sora.mp4", "fake/interview_0003.png"]
+    for name in names:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).touch()
+    done = CliRunner().invoke(
+        app, ["prepare", str(tmp_path / "set"), "--work", str(tmp_path / "w")]
+    )
+    assert done.exit_code == 2 and "No face could be prepared of 9 samples" in done.output
+    lines = done.output.splitlines()
+    (groups,) = (line for line in lines if line.startswith("groups"))
+    assert "6 pictures, 1 groups" in groups and "a folder of its own" in groups
+    assert (
+        "generated 1 of 3 fakes have no genuine file of their name: they count as wholly generated"
+        in lines
+    )
+
+
 def test_face_crops_of_a_test_split_get_a_pool_that_no_training_opens(
     tmp_path, monkeypatch
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dfd_batch.catalog.objects import media_hint
+from dfd_batch.training.sources import names
 from dfd_batch.training.sources.sample import Contents, Found, Sample
 from dfd_batch.training.sources.tree import Tree
 
@@ -22,14 +22,13 @@ _LABELS = {
     for n in _NAMES[label]
     for prefix in ("", f"{label}_", "training_")
 }
-_FRAME = re.compile(
-    r"(?P<folder>(?:.*/)?)(?P<name>[^/]*?)(?P<said>[_-]?frame)?[_-]?\d+", re.IGNORECASE
-)
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_HOLDERS = frozenset(("images", "pictures", "photos", "frames", "faces", "crops"))
+"""Folders that hold everything, not one video or person."""
 
 
 def is_real_fake(tree: Tree) -> bool:
@@ -42,17 +41,28 @@ def is_real_fake(tree: Tree) -> bool:
     return False
 
 
+@dataclass(frozen=True, eq=False)  # by identity: a key
+class _File:
+    """A labelled file and how it is named."""
+
+    sample: Sample
+    above: str  # folders above the label, with a final slash; or empty
+    name: str  # below the label
+
+
 def read_real_fake(tree: Tree) -> Contents:
     """Return media below folders such as `real/` and `fake/`, `0_real/` and `1_fake/`.
 
     The last such folder above a file gives its label, the last one named for a split its split,
-    the others the method of a fake. Files of the same path below the label belong together, also
-    where a fake lies in a folder of its method.
+    the others the method of a fake. Pictures in a folder of their own below a genuine label belong
+    together, and so do those of one name before a running number. A fake belongs to the genuine
+    medium that it names, also where it lies in a folder of its method, and is linked to others
+    that it names (`names.Genuine`).
     """
-    given: list[tuple[Sample, list[str], str]] = []
+    files: list[_File] = []
     skipped = Counter[str]()
     for name, uri in tree.uris.items():
-        *folders, _ = name.split("/")
+        *folders, last = name.split("/")
         lower = [folder.lower() for folder in folders]
         at = _label_place(lower)
         if at is None:
@@ -62,35 +72,36 @@ def read_real_fake(tree: Tree) -> Contents:
         else:
             label = _LABELS[lower[at]]
             split = next((_SPLITS[f] for f in reversed(lower) if f in _SPLITS), "")
-            other = [f for f in folders[:at] if f.lower() not in _SPLITS]
-            method = "/".join([*other, *folders[at + 1 :]]) or "fake"
+            above = [f for f in folders[:at] if f.lower() not in _SPLITS]
+            below = _telling(folders[at + 1 :])
+            method = "/".join([*above, *below]) or "fake"
             sample = Sample(uri, label, "", method if label else "", split)
-            given.append((sample, other, "/".join(name.split("/")[at + 1 :])))
-    media = _media([("/".join([str(sample.label), *other]), b) for sample, other, b in given])
-    genuine = {
-        "/".join([*other, medium])
-        for (sample, other, _), medium in zip(given, media, strict=True)
-        if not sample.label
-    }
-    samples = [
-        replace(sample, group=_group(other, medium, genuine))
-        for (sample, other, _), medium in zip(given, media, strict=True)
-    ]
+            top = "".join(f"{folder}/" for folder in above)
+            files.append(_File(sample, top, "/".join([*below, last])))
+    samples = _grouped(files)
     lines = [
         Found(what, None, sum(s.label == label for s in samples))
         for label, what in enumerate(("genuine media", "fake media"))
     ]
-    return Contents(tuple(samples), (*lines, *_of_frames(samples), *_left_out(skipped)))
+    notes = (*_guessed(samples), *_without_source(samples))
+    return Contents(tuple(samples), (*lines, *_left_out(skipped)), notes)
 
 
 def read_genuine(tree: Tree) -> Contents:
-    """Return every medium as genuine."""
-    named = {name: uri for name, uri in tree.uris.items() if media_hint(name) is not None}
-    media = _media([("", name) for name in named])
-    samples = [Sample(uri, 0, m) for uri, m in zip(named.values(), media, strict=True)]
-    skipped = Counter({"no media by name": len(tree.uris) - len(named)})
+    """Return every medium as genuine; which pictures belong together is as below a label."""
+    samples = []
+    for name, uri in tree.uris.items():
+        *folders, last = name.split("/")
+        if media_hint(name) is not None:
+            samples.append(Sample(uri, 0, _medium("/".join([*_telling(folders), last]))))
+    skipped = Counter({"no media by name": len(tree.uris) - len(samples)})
     line = Found("genuine media", None, len(samples))
-    return Contents(tuple(samples), (line, *_of_frames(samples), *_left_out(+skipped)))
+    return Contents(tuple(samples), (line, *_left_out(+skipped)), _guessed(samples))
+
+
+def _telling(folders: Sequence[str]) -> list[str]:
+    """Return the folders that say more than that media of a split lie there."""
+    return [f for f in folders if f.lower() not in _SPLITS and f.lower() not in _HOLDERS]
 
 
 def _label_place(folders: list[str]) -> int | None:
@@ -102,48 +113,93 @@ def _label_place(folders: list[str]) -> int | None:
     return of_last[-1] if of_last else None
 
 
-def _group(other: list[str], medium: str, genuine: set[str]) -> str:
-    """Return a group's name: that of a genuine medium, if folders of methods are all between."""
-    parts = medium.split("/")
-    names = ["/".join([*other, *parts[k:]]) for k in range(len(parts))]
-    return next((name for name in names if name in genuine), names[0])
+def _medium(name: str) -> str:
+    """Return what a genuine file below its label was taken from."""
+    return names.folder_of_picture(name) or names.numbered(name)
 
 
-def _media(names: Sequence[tuple[str, str]]) -> list[str]:
-    """Return what files were taken from: frames of one video differ in their number alone.
+def _grouped(files: Sequence[_File]) -> list[Sample]:
+    """Return the samples of files, in their order, with groups, links and pairs."""
+    media = {f: f.above + _medium(f.name) for f in files if not f.sample.label}
+    stems = {f: f.above + names.stem_of(f.name) for f in media}
+    known = names.Genuine(media.values(), (m for f, m in media.items() if m == stems[f]))
+    of_stem = {(f.sample.split, stem): f.sample.uri for f, stem in stems.items()}
+    origins = {f: known.origin(f.above, f.name) for f in files if f.sample.label}
+    people = {person for origin in origins.values() for person in origin.people}
+    beside = _folders_of_media(origins)
+    samples = []
+    for file in files:
+        origin = origins.get(file, names.Origin())
+        medium = media.get(file) or origin.target or _own_medium(file, beside)
+        group = names.person_of(medium, people)
+        links = {*origin.people, *(names.person_of(source, people) for source in origin.sources)}
+        pair = _pair(file.sample.split, origin, of_stem)
+        linked = tuple(sorted(links - {group}))
+        samples.append(replace(file.sample, group=group, links=linked, pair=pair))
+    return samples
 
-    Frames are pictures that say so (`a_frame12`), whose names are but numbers in a folder of their
-    own (`a/0012.png`), or lie in one folder under several names (`a_0012.png`, `b_0012.png`).
+
+def _pair(split: str, origin: names.Origin, of_stem: Mapping[tuple[str, str], str]) -> str:
+    """Return the genuine file that a fake's was made from, of the same frame where there is one.
+
+    Only of its own split: equal numbers in two of them are as a rule different media.
+    """
+    if not origin.target:
+        return ""
+    near = of_stem.get((split, origin.target + origin.rest), "")
+    return near or of_stem.get((split, origin.target), "")
+
+
+def _folders_of_media(origins: Mapping[_File, names.Origin]) -> set[str]:
+    """Return the folders whose folders are media, not methods: some of them name genuine ones."""
+    return {_parent(f) for f, origin in origins.items() if origin.rest.startswith("/")}
+
+
+def _parent(file: _File) -> str:
+    """Return the folder that the folder of a picture lies in."""
+    return file.above + names.folder_of_picture(file.name).rpartition("/")[0]
+
+
+def _own_medium(file: _File, beside: set[str]) -> str:
+    """Return what a fake was taken from that names no genuine medium.
+
+    Its folder is as a rule that of its method.
 
     Args:
-        names: Of the folder that they are below of, and their paths below it.
+        file: The fake.
+        beside: Folders whose folders are media.
     """
-    split = [_FRAME.fullmatch(name.rpartition(".")[0]) for _, name in names]
-    kept = [
-        m if m and media_hint(name) == "image" else None
-        for m, (_, name) in zip(split, names, strict=True)
-    ]
-    alike = Counter(
-        (top, m["folder"], m["name"]) for m, (top, _) in zip(kept, names, strict=True) if m
+    folder = names.folder_of_picture(file.name)
+    if folder and (_parent(file) in beside or names.is_bare(file.name)):
+        return file.above + folder
+    return file.above + names.numbered(file.name)
+
+
+def _guessed(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
+    """Return how the groups of pictures were chosen, where there are any."""
+    pictures = [sample.group for sample in samples if media_hint(sample.uri) == "image"]
+    if not pictures:
+        return ()
+    told = (
+        "pictures of one folder, or of one name before a number, stay together: "
+        f"{len(pictures):,} pictures, {len({*pictures}):,} groups; a folder of its own for each "
+        "video or person makes sure"
     )
-    several = Counter((top, folder) for (top, folder, name), n in alike.items() if name and n > 1)
-    media = []
-    for m, (top, name) in zip(kept, names, strict=True):
-        stem = name.rpartition(".")[0]
-        if m and not m["name"] and m["folder"]:
-            stem = m["folder"].rstrip("/")
-        elif m and m["name"] and (m["said"] or several[top, m["folder"]] > 1):
-            stem = m["folder"] + m["name"]
-        media.append(stem)
-    return media
+    return (("groups", told),)
 
 
-def _of_frames(samples: Sequence[Sample]) -> list[Found]:
-    """Return a line for pictures that count as frames of videos."""
-    of_one = Counter(s.group for s in samples if media_hint(s.uri) == "image" and not s.label)
-    several = [n for n in of_one.values() if n > 1]
-    note = f"of {len(several):,} groups that no split parts"
-    return [Found("pictures named as frames", None, sum(several), notes=note)] if several else []
+def _without_source(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
+    """Return how many fakes belong to no genuine medium, if any."""
+    genuine = {sample.group for sample in samples if not sample.label}
+    fakes = [sample.group for sample in samples if sample.label]
+    n = sum(group not in genuine for group in fakes)
+    if not n:
+        return ()
+    told = (
+        f"{n:,} of {len(fakes):,} fakes have no genuine file of their name: they count as wholly "
+        "generated"
+    )
+    return (("generated", told),)
 
 
 def _left_out(skipped: Counter[str]) -> list[Found]:

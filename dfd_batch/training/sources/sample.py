@@ -68,6 +68,8 @@ class Contents:
 
     samples: tuple[Sample, ...]
     found: tuple[Found, ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    """What had to be guessed or is not there: a word and a sentence each."""
 
 
 def examples(names: Iterable[str], n: int = 3) -> str:

@@ -272,7 +272,7 @@ def test_genuine(tree) -> None:
 
 
 FRAMES = {
-    # frames in a folder of their video, in one folder under several names; pictures of a camera
+    # frames in a folder of their video, in one folder under several names; pictures of one folder
     "real/vid1/0001.png": "vid1",
     "real/vid1/0002.png": "vid1",
     "fake/FaceSwap/vid1/0001.png": "vid1",
@@ -280,13 +280,13 @@ FRAMES = {
     "real/a_0002.jpg": "a",
     "real/b-0001.jpg": "b",
     "real/b-0002.jpg": "b",
-    "fake/Deepfakes/a_0001.jpg": "Deepfakes/a_0001",
+    "fake/Deepfakes/a_0001.jpg": "a",
     "real/000.mp4": "000",
     "real/001.mp4": "001",
     "fake/Deepfakes/000.mp4": "000",
-    "fake/Deepfakes/000_001.mp4": "Deepfakes/000_001",
-    "real/camera/IMG_0001.jpg": "camera/IMG_0001",
-    "real/camera/IMG_0002.jpg": "camera/IMG_0002",
+    "fake/Deepfakes/000_001.mp4": "000",
+    "real/camera/IMG_0001.jpg": "camera",
+    "real/camera/DSC_0002.jpg": "camera",
     "real/0007.png": "0007",
     "real/0008.png": "0008",
 }
@@ -299,8 +299,134 @@ def test_frames_of_one_video_and_fakes_of_all_methods_belong_together(tmp_path) 
     found = sources.read(str(tmp_path), "real-fake")
     groups = {s.uri.removeprefix(f"{tmp_path}/"): s.group for s in found.samples}
     assert groups == FRAMES
-    (line,) = (line for line in found.found if line.what == "pictures named as frames")
-    assert line.found == 6
+    assert "12 pictures, 6 groups" in dict(found.notes)["groups"]
+
+
+def grouped(root: Path, names: list[str], layout: str = "real-fake") -> dict[str, str]:
+    files(root, *names)
+    found = sources.read(str(root), layout).samples
+    return {s.uri.removeprefix(f"{root}/"): s.group for s in found}
+
+
+def test_frames_of_the_only_video_in_a_folder_are_one_group(tmp_path) -> None:
+    names = [f"{label}/interview_{i:04d}.png" for label in ("real", "fake") for i in range(20)]
+    assert set(grouped(tmp_path, names).values()) == {"interview"}
+
+
+@pytest.mark.parametrize("layout", ["real-fake", "genuine"])
+def test_a_folder_of_its_own_is_one_group_whatever_its_pictures_are_called(
+    tmp_path, layout
+) -> None:
+    names = ["a_1.jpg", "b_2.jpg", "IMG_0003.jpg", "4.png", "holiday.webp", "frames/5.png"]
+    top = "real/" if layout == "real-fake" else ""
+    given = [f"{top}{who}/{name}" for who in ("alice", "video7") for name in names]
+    groups = grouped(tmp_path, [*given, "fake/other.mp4"] if top else given, layout)
+    assert {groups[name] for name in given[:6]} == {"alice"}
+    assert {groups[name] for name in given[6:]} == {"video7"}
+
+
+CAMERAS = ("IMG_", "img", "DSC_", "DSCN", "DSCF", "P", "PXL_20240501_", "VID_", "20240501_")
+CAMERAS += ("IMG-20240501-WA", "WhatsApp Image 2024-05-01 at 10.11.")
+OTHERS = ("", "photo-", "picture", "face_", "real_", "seed")
+
+
+@pytest.mark.parametrize("name", [*(f"{n}{{}}" for n in CAMERAS + OTHERS), "image ({})"])
+def test_names_that_cameras_and_collections_give_tell_nothing(tmp_path, name) -> None:
+    names = [f"{name.format(f'{i:04d}')}.jpg" for i in range(10, 30)]
+    assert len(set(grouped(tmp_path, names, "genuine").values())) == 20
+
+
+def test_a_number_before_the_running_one_tells_media_apart(tmp_path) -> None:
+    given = {"000_0001.png": "000", "000_0002.png": "000", "001_0001.png": "001"}
+    given |= {"face3_01.png": "face3", "IMG_0001.jpg": "IMG_0001", "IMG_0001 (2).jpg": "IMG_0001"}
+    assert grouped(tmp_path, list(given), "genuine") == given
+
+
+def test_folders_of_splits_and_of_everything_are_no_group(tmp_path) -> None:
+    names = [
+        f"real/{f}/IMG_{i}.jpg" for i, f in enumerate(("train", "test", "images", "val/faces"))
+    ]
+    groups = grouped(tmp_path, [*names, "fake/images/IMG_9.jpg"])
+    assert [groups[name] for name in names] == ["IMG_0", "IMG_1", "IMG_2", "IMG_3"]
+    found = {s.label: s for s in sources.read(str(tmp_path)).samples}
+    assert found[1].method == "fake"
+
+
+def test_a_fakes_folder_is_a_method_unless_its_like_name_genuine_media(tmp_path) -> None:
+    given = {
+        "real/alice/1.jpg": "alice",
+        "fake/FaceSwap/alice/x.jpg": "alice",
+        "fake/FaceSwap/carol/IMG_1.jpg": "FaceSwap/carol",
+        "fake/FaceSwap/carol/DSC_1.jpg": "FaceSwap/carol",
+        "fake/sora/IMG_1.jpg": "sora/IMG_1",
+        "fake/sora/IMG_2.jpg": "sora/IMG_2",
+    }
+    assert grouped(tmp_path, list(given)) == given
+
+
+def test_fakes_named_target_source_belong_to_both(tmp_path) -> None:
+    real = [f"real/{i:03d}.mp4" for i in range(100)]
+    fake = [f"fake/{i:03d}_{i ^ 1:03d}.mp4" for i in range(100)]
+    files(tmp_path, *real, *fake)
+    found = sources.read(str(tmp_path))
+    assert not found.notes
+    placed, n_left_out = assign(found.samples)
+    assert n_left_out == 0
+    split = {s.group: s.split for s in placed if not s.label}
+    fakes = [s for s in placed if s.label]
+    assert {s.split for s in fakes} == {"train", "val"}
+    for sample in fakes:
+        target, source = Path(sample.uri).stem.split("_")
+        assert (sample.group, sample.links) == (target, (source,))
+        assert sample.pair == f"{tmp_path}/real/{target}.mp4"
+        assert sample.split == split[target] == split[source]
+
+
+def origins(root: Path, names: list[str]) -> dict[str, tuple[str, tuple[str, ...], str]]:
+    files(root, *names)
+    short = {str(root / name): name for name in names}
+    found = sources.read(str(root)).samples
+    return {short[s.uri]: (s.group, s.links, short.get(s.pair, "")) for s in found if s.label}
+
+
+def test_fakes_of_two_persons_keep_both_together(tmp_path) -> None:
+    real = [f"real/id{i}_{k:04d}.mp4" for i in range(3) for k in range(3)]
+    told = origins(tmp_path, [*real, "fake/id0_id1_0002.mp4"])
+    assert told == {"fake/id0_id1_0002.mp4": ("id0", ("id1",), "real/id0_0002.mp4")}
+    groups = {s.uri: s.group for s in sources.read(str(tmp_path)).samples}
+    named = [groups[str(tmp_path / name)] for name in real]
+    assert named == ["id0"] * 3 + ["id1"] * 3 + ["id2_0000", "id2_0001", "id2_0002"]
+
+
+def test_a_fakes_name_is_read_as_the_genuine_ones_are(tmp_path) -> None:
+    given = {
+        # words, in a folder of the method
+        "fake/swap/alice-bob.mp4": ("alice", ("bob",), "real/alice.mp4"),
+        "fake/swap/alice_v2.mp4": ("alice", (), "real/alice.mp4"),
+        "fake/swap/carol_bob.mp4": ("swap/carol_bob", ("bob",), ""),
+        # frames beside the same frame, in folders and out of them
+        "fake/000_001_0012.png": ("000", ("001",), "real/000_0012.png"),
+        "fake/dave_erin/0003.png": ("dave", ("erin",), "real/dave/0003.png"),
+        # a number that counts generated ones names nobody
+        "fake/sora_v_7.mp4": ("sora_v_7", (), ""),
+        "fake/sora_0012.mp4": ("sora_0012", (), ""),
+    }
+    real = ["alice.mp4", "bob.mp4", "000_0011.png", "000_0012.png", "001_0012.png", "7.mp4"]
+    real += ["0012.mp4", "dave/0002.png", "dave/0003.png", "erin/0003.png"]
+    assert origins(tmp_path, [*(f"real/{name}" for name in real), *given]) == given
+
+
+def test_a_fake_is_paired_within_its_own_split_alone(tmp_path) -> None:
+    real = ["train/real/0001.jpg", "test/real/0001.jpg", "train/real/0002.jpg"]
+    told = origins(
+        tmp_path, [*real, "train/fake/0001.jpg", "test/fake/0001.jpg", "test/fake/0002.jpg"]
+    )
+    assert [pair for _, _, pair in told.values()] == [
+        {"train/fake/0001.jpg": real[0], "test/fake/0001.jpg": real[1], "test/fake/0002.jpg": ""}[
+            name
+        ]
+        for name in told
+    ]
 
 
 def test_the_first_parts_of_dfdc_alone_are_divided_anew(tmp_path) -> None:
