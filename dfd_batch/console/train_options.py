@@ -51,7 +51,9 @@ Open = Annotated[
 LicenceLike = Annotated[
     list[str] | None,
     typer.Option(
-        "--licence-like", help="Only licences that hold this; repeatable.", rich_help_panel=WHAT
+        "--licence-like",
+        help="Only licences that hold this; NC and ND ones where it says so; repeatable.",
+        rich_help_panel=WHAT,
     ),
 ]
 Without = Annotated[

@@ -18,7 +18,10 @@ from dfd_batch.training.precision import Precision
 
 OPEN_LICENCES = ("Unsplash", "Pixabay", "Pexels", "US Government", "CC BY", "CC0")
 """Licences of media that anyone may use for anything."""
-_RESTRICTED = re.compile(r"\bN[CD]\b")
+_RESTRICTIONS = {
+    "NC": re.compile(r"\bNC\b|non[\s-]?commercial", re.IGNORECASE),
+    "ND": re.compile(r"\bND\b|no[\s-]?deriv", re.IGNORECASE),
+}
 Share = Annotated[float, Field(ge=0, le=1)]
 MOTION_WIDTH = 64
 """Motion features per frame, unless the settings say otherwise."""
@@ -74,7 +77,8 @@ class TrainConfig(BaseModel):
     """The command line of this run, for its card."""
 
     licences: tuple[str, ...] = ()
-    """Only media whose licence holds one of these words are used; all when empty."""
+    """Only media whose licence holds one of these words are used; all when empty. One that forbids
+    commercial use or derivatives is used only by a word that says so too: `CC BY-NC`."""
 
     without: tuple[Operation, ...] = ()
     """Forging operations and degradations to leave out, to see what each brings."""
@@ -163,7 +167,13 @@ class TrainConfig(BaseModel):
         """Return whether media of a licence may be used."""
         if not self.licences:
             return True
-        return any(w in licence for w in self.licences) and not _RESTRICTED.search(licence)
+        restricted = restrictions(licence)
+        return any(w in licence and restricted <= restrictions(w) for w in self.licences)
+
+
+def restrictions(licence: str) -> set[str]:
+    """Return what a licence forbids by its name: `NC` commercial use, `ND` derivatives."""
+    return {name for name, words in _RESTRICTIONS.items() if words.search(licence)}
 
 
 def load(flags: dict[str, Any], path: Path | None = None) -> TrainConfig:

@@ -7,6 +7,8 @@ uninterrupted one would have seen.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -19,13 +21,14 @@ from torch.utils.data import Dataset
 from dfd_batch.outcomes import UsageError
 from dfd_batch.training import degrade, forge, redraw, style
 from dfd_batch.training.config import Operation, TrainConfig
-from dfd_batch.training.pools import Image, misfit
+from dfd_batch.training.pools import Image, Pool, misfit
 from dfd_batch.training.selection import (
     beside_strangers,
     pairs_of,
     training_pools,
     used_of,
 )
+from dfd_batch.training.sources.sample import examples
 
 RENDERED_SHARE = 0.1
 """Pseudo-fakes that carry a generator's traces all over instead of a blend."""
@@ -97,9 +100,7 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         }
         self._redrawn = {name: faces for name, faces in drawn.items() if faces is not None}
         if not any(len(rows) for rows in self._genuine.values()):
-            raise UsageError(
-                f"No genuine faces to train on in {config.work / 'pools'}; run `dfd prepare` first."
-            )
+            raise UsageError(_no_genuine(self._pools, config))
 
     def __len__(self) -> int:
         return self._n_steps
@@ -250,3 +251,18 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         again = again and theirs.labels[best] == 0  # fakes are not redrawn
         face = self._again(name, best) if again else np.array(theirs.patches[best])
         return forge.Donor(face, theirs.landmarks[best])
+
+
+def _no_genuine(opened: Mapping[str, Pool], config: TrainConfig) -> str:
+    """Return why there is nothing to train on: nothing prepared, or under other licences alone."""
+    place = config.work / "pools"
+    licences = Counter(
+        pool.licences[i] for pool in opened.values() for i in np.flatnonzero(pool.labels == 0)
+    )
+    if not licences or any(map(config.allows, licences)):
+        return f"No genuine faces to train on in {place}; run `dfd prepare` first."
+    told = [repr(licence) if licence else "none stated" for licence, _ in licences.most_common()]
+    return (
+        f"No genuine face in {place} is under a licence that was asked for: theirs are "
+        f"{examples(told)}; give --licence-like one of those, or prepare other media."
+    )

@@ -105,7 +105,7 @@ def test_a_dry_run_tells_and_leaves_nothing(work: Path) -> None:
         (("--encoder", "nonet"), "timm has no model 'nonet'"),
         (("--without", "magic"), "'magic' is not allowed"),
         (("--config", "nowhere.toml"), "No settings at nowhere.toml"),
-        (("--licence-like", "WTFPL"), "No genuine faces to train on"),
+        (("--licence-like", "WTFPL"), "licence that was asked for: theirs are none stated"),
         *([(("--device", "cuda"), "no GPU")] if not torch.cuda.is_available() else []),
     ],
 )
@@ -448,6 +448,65 @@ def test_open_keeps_open_licences_alone(tmp_path: Path) -> None:
     assert not config.allows("CC BY-NC-SA 4.0")
     assert not config.allows("")
     assert TrainConfig(work=tmp_path, out=tmp_path).allows("")
+
+
+RESTRICTED = [
+    "CC BY-NC 4.0",
+    "CC BY-ND",
+    "CC BY-NonCommercial 4.0",
+    "CC BY Non-Commercial",
+    "CC BY-NoDerivatives",
+    "CC BY-NoDerivs 3.0",
+    "CC BY-noncommercial",
+    "CC BY-nc",
+]
+
+
+@pytest.mark.parametrize("licence", RESTRICTED)
+def test_a_restricted_licence_is_used_only_by_a_word_that_says_so(tmp_path: Path, licence) -> None:
+    def allows(*words: str) -> bool:
+        return TrainConfig(work=tmp_path, out=tmp_path, licences=words).allows(licence)
+
+    assert not allows(*OPEN_LICENCES)
+    assert not allows("CC BY")
+    assert allows(*OPEN_LICENCES, licence)
+    assert allows(licence[6:])
+
+
+def test_one_restriction_named_does_not_allow_another(tmp_path: Path) -> None:
+    config = TrainConfig(work=tmp_path, out=tmp_path, licences=("CC BY-NC", "CC BY"))
+    assert config.allows("CC BY-NC 4.0") and config.allows("CC BY-NC-SA 4.0")
+    assert config.allows("CC BY-SA 4.0")
+    assert not config.allows("CC BY-NC-ND 4.0")
+    assert not config.allows("CC BY-ND 4.0")
+
+
+def licensed(root: Path, licences: list[str]) -> Path:
+    """Write a pool with one genuine face under each licence, none of them held out."""
+    groups = [g for g in map(str, range(40)) if not pools.is_held_out(g)]
+    blank, points = np.zeros((80, 80, 3), np.uint8), np.mgrid[:68, :2][0].astype(np.float32)
+    made = [
+        pools.Face(blank, points, 64, group, 0, group, licence=licence)
+        for group, licence in zip(groups, licences, strict=False)
+    ]
+    pools.write(root / "work/pools/mine", made)
+    return root / "work"
+
+
+def test_media_under_other_licences_are_named(tmp_path: Path) -> None:
+    held = ["CC BY-NC 4.0", "CC BY-NC 4.0", "CC BY-NC 4.0", "a", "a", "b", "c"]
+    code, output = dfd(*arguments(licensed(tmp_path, held), "--open", "--dry-run"))
+    assert code == 2
+    assert "theirs are 'CC BY-NC 4.0', 'a', 'b' … (4); give --licence-like one" in output
+    assert "dfd prepare" not in output
+
+
+def test_media_under_a_restricted_licence_are_used_when_it_is_asked_for(tmp_path: Path) -> None:
+    work = licensed(tmp_path, ["CC BY-NC 4.0"] * 8)
+    code, output = dfd(
+        *arguments(work, "--licence-like", "CC BY-NC", "--temporal", "none", "--dry-run")
+    )
+    assert code == 0, output
 
 
 def test_weights_of_another_network_are_refused(work: Path) -> None:
