@@ -128,6 +128,8 @@ def prepare(
     Layouts: faceforensics, deepfakedetection, celeb-df, dfdc, dfdc-preview, wilddeepfake,
     openforensics, celeba, lav-df, forgerynet, real-fake, genuine, bundle.
 
+    A bundle says itself what is prepared: it takes --name, --config and --checkpoint alone.
+
     Examples: `dfd prepare /data/FaceForensics --as faceforensics --work work`,
     `dfd prepare /media/mine --as genuine --work work --licence "my own"`.
     """
@@ -137,7 +139,10 @@ def prepare(
         from dfd_batch.console import prepare as preparing
 
         settings = preparing.sampled(settings, clips, frames)
-        preparing.run(source, layout, work, name, limit, landmarks, licence, settings, address)
+        given = options.given(ctx)
+        preparing.run(
+            source, layout, work, name, limit, landmarks, licence, settings, address, given
+        )
 
 
 def train(

@@ -124,6 +124,15 @@ FLAGS: dict[str, tuple[str, str, Callable[[Any, str], Any]]] = {
 }
 
 
+def given(ctx: typer.Context) -> frozenset[str]:
+    """Return the names of the parameters that stand on the command line, defaults or not."""
+    # By name: typer brings its own copy of click's enumeration, or not, by its version.
+    told = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return frozenset(
+        name for name, by in told.items() if by is not None and by.name == "COMMANDLINE"
+    )
+
+
 def settings_of(params: Mapping[str, Any]) -> Settings:
     """Return the settings of a command's flags over environment over file over defaults.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +19,8 @@ from dfd_batch.training.sources.sample import Found, Sample
 
 BUNDLE = "bundle"
 BUNDLE_MARKS = ("faces.csv", "clips.csv", "labelled")
+OF_BUNDLES = frozenset(("source", "work", "layout", "name", "config", "checkpoint"))
+"""Parameters that a bundle follows; its lists say all else."""
 FOR_SCANS = "not prepared, `dfd evaluate … --split test` scans them"
 FOR_FACES = "a pool apart for `dfd evaluate --faces`, no training opens it"
 """What becomes of a test split: of media, and of face crops."""
@@ -41,13 +43,31 @@ def run(
     licence: str,
     settings: Settings,
     address: str | None,
+    given: Set[str] = frozenset(),
 ) -> None:
-    """Prepare a pool and print what was expected, found and made of it."""
+    """Prepare a pool and print what was expected, found and made of it.
+
+    Args:
+        source: Root of a data set, a folder of media or a bundle.
+        layout: Of the source; guessed when None.
+        work: Receives the pool.
+        name: Of the pool; that of the layout when None.
+        limit: Most samples.
+        landmarks: Weights of the 68-point network.
+        licence: Of the media.
+        settings: Sampling, limits, faces, storage, pools, checkpoint.
+        address: Ray cluster.
+        given: Parameters by name that the user gave, to refuse those that a bundle does not follow.
+
+    Raises:
+        UsageError: The source cannot be prepared so.
+    """
     from dfd_batch.checkpoint import load_card
 
     console = Console()
     preprocessing = load_card(settings.checkpoint).preprocessing
     if layout == BUNDLE or (layout is None and _is_bundle(source)):
+        _refuse(source, given - OF_BUNDLES)
         _bundle(Path(source), work, name, preprocessing.margin, console)
         return
     samples, tests, chosen = _samples(source, layout, licence, limit, settings, console)
@@ -143,6 +163,15 @@ def found_table(found: tuple[Found, ...], title: str) -> Table:
 
 def _is_bundle(source: str) -> bool:
     return not is_s3(source) and all((Path(source) / mark).exists() for mark in BUNDLE_MARKS)
+
+
+def _refuse(source: str, given: Set[str]) -> None:
+    if given:
+        flags = ", ".join(sorted("--" + name.replace("_", "-") for name in given))
+        raise UsageError(
+            f"{source} is a bundle, whose own lists say what is prepared: leave out {flags}, or "
+            "give --as another layout."
+        )
 
 
 def _bundle(data: Path, work: Path, name: str | None, margin: float, console: Console) -> None:

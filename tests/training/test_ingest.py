@@ -23,7 +23,7 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.schema import MANIFEST
 from dfd_batch.settings import Coverage, Sampling, Settings
 from dfd_batch.stages import Crop, RunContext
-from dfd_batch.training import ingest, patches, pools, sources
+from dfd_batch.training import ingest, patches, pools, prepare, sources
 from dfd_batch.training.landmarks import MEAN_FIVE, MEAN_SHAPE, fit_mean_shape
 from dfd_batch.training.patches import Patches, PatchPlan
 from dfd_batch.training.prepare import PATCH_PX
@@ -304,6 +304,50 @@ def test_face_crops_of_a_test_split_get_a_pool_that_no_training_opens(
     found = {path.name: set(pools.read(path).splits) for path in (work / "pools").iterdir()}
     assert found["wilddeepfake_test"] == {"test"} and "test" not in found["wilddeepfake"]
     assert list(training_pools(work)) == ["wilddeepfake"]
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    root = tmp_path / "bundle"
+    (root / "labelled").mkdir(parents=True)
+    for name in ("faces.csv", "clips.csv"):
+        (root / name).write_text("")
+    return root
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--limit", "2"],
+        ["--licence", "mine"],
+        ["--landmarks", "x.safetensors"],
+        ["--clips", "1"],  # the default, yet given
+        ["--frames", "24"],
+        ["--crop-actors", "1"],
+        ["--address", "auto"],
+        ["--anonymous"],
+        ["--limit", "2", "--as", "bundle"],
+    ],
+)
+def test_a_bundle_refuses_flags_that_it_does_not_follow(bundle, tmp_path, flags) -> None:
+    work = tmp_path / "work"
+    done = CliRunner().invoke(app, ["prepare", str(bundle), "--work", str(work), *flags])
+    assert done.exit_code == 2
+    assert f"is a bundle, whose own lists say what is prepared: leave out {flags[0]}" in done.output
+    assert not work.exists()
+
+
+def test_a_bundle_follows_the_name_of_a_pool_and_a_checkpoint(
+    bundle, tmp_path, monkeypatch
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        prepare, "prepare", lambda data, work, margin, only: made.append(only) or {only[0]: 7}
+    )
+    more = ["--as", "bundle", "--name", "looks", "--checkpoint", "open"]
+    done = CliRunner().invoke(app, ["prepare", str(bundle), "--work", str(tmp_path), *more])
+    assert done.exit_code == 0, done.output
+    assert made == [("looks",)] and "looks" in done.output and "7 faces" in done.output
 
 
 @pytest.mark.parametrize(
