@@ -93,6 +93,9 @@ def run(
                 on_progress=told,
             )
         say(console, f"samples   {counts(made.outcomes)}")
+        if made.lost:
+            again = "in passing; run the same command again to try them again"
+            say(console, f"lost      {len(made.lost):,} samples {again}")
         say(console, f"pool      {printable(str(made.directory))}: {made.n_faces:,} faces")
 
     if samples or not tests:  # of nothing at all the ingestion says so

@@ -1,7 +1,9 @@
 """A pool of faces from labelled samples, by Ray; killed in between, it goes on.
 
 Chunks of samples become shards, each written in one step under its number, and the shards one
-pool, named only when it is whole. Two processes that prepare the same pool do no harm.
+pool, named only when it is whole. Two processes that prepare the same pool do no harm. Samples that
+were lost in passing (a decoder hung, a store throttled) do not keep the pool from being made; each
+later start tries them again and adds their faces.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import math
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from os import getpid
 from pathlib import Path
 
@@ -23,12 +26,12 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from dfd_batch.checkpoint import Preprocessing
-from dfd_batch.outcomes import UsageError
+from dfd_batch.outcomes import RETRYABLE, Outcome, UsageError
 from dfd_batch.resources import IO_CPUS, leave_ray, start_ray
 from dfd_batch.settings import Settings
 from dfd_batch.training import pools
 from dfd_batch.training.patches import Patches, PatchPlan, settle
-from dfd_batch.training.pools import Face
+from dfd_batch.training.pools import Face, Pool
 from dfd_batch.training.prepare import SOURCES
 from dfd_batch.training.sources import Sample
 
@@ -36,6 +39,8 @@ LARGEST_CHUNK = 16
 """Samples per shard: what a kill loses at most, per process. Few samples make smaller shards, so
 that all processes have some."""
 ACCOUNT = "prepared.json"
+IN_PASSING = RETRYABLE - {Outcome.MISSING}
+"""Outcomes that another start may change; what is gone from its place has left the samples, too."""
 
 OnProgress = Callable[[int, int, Mapping[str, int]], None]
 """Told samples in all, samples done and their outcomes so far."""
@@ -49,6 +54,9 @@ class Ingested:
     n_faces: int
     outcomes: dict[str, int]
     """Of all samples: `prepared`, `no_labelled_face`, or why they could not be read."""
+    lost: tuple[int, ...] = ()
+    """Places, in the samples given, of those that ended as `IN_PASSING` says: another start tries
+    them again."""
 
 
 def ingest(
@@ -83,27 +91,31 @@ def ingest(
     """
     _check(samples, name, landmarks)
     directory, digest = work / "pools" / name, _digest(samples, preprocessing, settings, landmarks)
-    if directory.exists():
-        return _known(directory, digest)
-    shards = work / "shards" / f"{name}-{digest}"
+    before = _known(directory, digest) if directory.exists() else None
+    if before and not before.lost:
+        return before
+    tried = before.lost if before else tuple(range(len(samples)))
+    # Named by their number, which falls from start to start: no shards are taken for older ones.
+    again = f"-{len(tried)}" if before else ""
+    shards = work / "shards" / f"{name}-{digest}{again}"
     shards.mkdir(parents=True, exist_ok=True)
-    chunk = min(LARGEST_CHUNK, 1 + len(samples) // 64)
-    n_chunks = math.ceil(len(samples) / chunk)
+    chunk = min(LARGEST_CHUNK, 1 + len(tried) // 64)
+    n_chunks = math.ceil(len(tried) / chunk)
     missing = [i for i in range(n_chunks) if not _shard(shards, i).is_dir()]
     if missing:
         outcomes = Counter(o for i in set(range(n_chunks)) - {*missing} for o in _told(shards, i))
         own_ray = start_ray(address)
         try:
-            held = ray.put(tuple(samples))
+            held = ray.put(tuple(samples[i] for i in tried))
             plan = PatchPlan(settings, preprocessing.margin, landmarks, shards, chunk, held)
             for told in _made(plan, missing):
                 outcomes.update(told)
                 if on_progress:
-                    on_progress(len(samples), outcomes.total(), outcomes)
+                    on_progress(len(tried), outcomes.total(), outcomes)
         finally:
             if own_ray:
                 leave_ray()
-    return _join(shards, n_chunks, directory, digest, preprocessing.margin)
+    return _join(shards, n_chunks, directory, digest, tried, before)
 
 
 def _made(plan: PatchPlan, chunks: list[int]) -> Iterator[list[str]]:
@@ -127,26 +139,50 @@ def _made(plan: PatchPlan, chunks: list[int]) -> Iterator[list[str]]:
         yield batch["outcome"].to_pylist()  # type: ignore[union-attr]
 
 
-def _join(shards: Path, n_chunks: int, directory: Path, digest: str, margin: float) -> Ingested:
-    """Make one pool of all shards and remove them."""
-    outcomes = Counter(o for i in range(n_chunks) for o in _told(shards, i))
+def _join(
+    shards: Path,
+    n_chunks: int,
+    directory: Path,
+    digest: str,
+    tried: Sequence[int],
+    before: Ingested | None,
+) -> Ingested:
+    """Make one pool of all shards, behind what is there before, and remove them.
+
+    Args:
+        shards: Of the samples that were tried.
+        n_chunks: Their number.
+        directory: Of the pool.
+        digest: Of all samples.
+        tried: Places of the samples in the shards.
+        before: The pool that is there, which lacks these samples; None: there is none.
+    """
+    told = [o for i in range(n_chunks) for o in _told(shards, i)]
+    kept = before.outcomes if before else {}
+    outcomes = Counter({o: n for o, n in kept.items() if o not in IN_PASSING}) + Counter(told)
+    there = [pools.read(directory)] if before else []
+    if before and _known(directory, digest) != before:  # another process has joined them
+        return _known(directory, digest)
+    parts = chain(there, (pools.read(_shard(shards, i)) for i in range(n_chunks)))
     partial = directory.with_name(f".{directory.name}-{getpid()}")
-    n_faces = pools.write(partial, _faces(shards, n_chunks), margin)
+    n_faces = pools.write(partial, _faces(parts), pools.read(_shard(shards, 0)).margin)
     if not n_faces:
         shutil.rmtree(partial)
         shutil.rmtree(shards)  # or the next attempt would not look again
-        told = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
-        raise UsageError(f"No face could be prepared of {outcomes.total()} samples: {told}.")
-    account = {"digest": digest, "n_faces": n_faces, "outcomes": outcomes}
+        counted = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
+        raise UsageError(f"No face could be prepared of {outcomes.total()} samples: {counted}.")
+    lost = [place for place, o in zip(tried, told, strict=True) if o in IN_PASSING]
+    account = {"digest": digest, "n_faces": n_faces, "outcomes": outcomes, "lost": lost}
     (partial / ACCOUNT).write_text(json.dumps(account, indent=1) + "\n", encoding="utf-8")
+    if before:
+        directory.rename(shards / f"before-{getpid()}")
     settle(partial, directory)
     shutil.rmtree(shards, ignore_errors=True)
     return _known(directory, digest)
 
 
-def _faces(shards: Path, n_chunks: int) -> Iterator[Face]:
-    for i in range(n_chunks):
-        pool = pools.read(_shard(shards, i))
+def _faces(parts: Iterable[Pool]) -> Iterator[Face]:
+    for pool in parts:
         for k in range(len(pool)):
             yield Face(
                 np.asarray(pool.patches[k]),
@@ -183,7 +219,8 @@ def _known(directory: Path, digest: str) -> Ingested:
             f"{directory} holds a pool of other samples or settings; give another --name, or "
             "remove that folder."
         )
-    return Ingested(directory, told["n_faces"], told["outcomes"])
+    lost = tuple(told.get("lost", ()))  # those of earlier versions do not say
+    return Ingested(directory, told["n_faces"], told["outcomes"], lost)
 
 
 def _check(samples: Sequence[Sample], name: str, landmarks: Path | None) -> None:

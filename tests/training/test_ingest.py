@@ -198,6 +198,93 @@ def test_a_killed_preparation_goes_on_and_a_finished_one_is_left_alone(
         prepare(sampling=Sampling(frames_per_clip=5))
 
 
+def losing(monkeypatch, lost: dict[str, str]) -> list[str]:
+    """Let samples end as told, by the end of their URI, and note those that are prepared."""
+    tried: list[str] = []
+    whole = Patches.prepare
+
+    def prepare(self: Patches, sample: Sample):
+        name = sample.uri.rpartition("/")[2]
+        tried.append(name)
+        return ([], lost[name]) if name in lost else whole(self, sample)
+
+    monkeypatch.setattr(Patches, "prepare", prepare)
+    return tried
+
+
+@pytest.mark.parametrize("outcome", ["timeout", "crashed", "throttled"])
+def test_what_was_lost_in_passing_is_tried_again_by_the_next_starts(
+    media, tmp_path, monkeypatch, outcome
+) -> None:
+    in_process(monkeypatch, [])
+    lost = {"a.mp4": outcome, "c.png": outcome}
+    tried = losing(monkeypatch, lost)
+    names = ["train/real/a.mp4", "val/real/b.png", "train/real/broken.mp4", "c.png"]
+    given = [sample(media, name) for name in names]
+
+    def prepare():
+        del tried[:]
+        return ingest.ingest(given, tmp_path, "mine", Preprocessing(), SETTINGS)
+
+    made = prepare()
+    assert made.outcomes == {outcome: 2, "prepared": 1, "unsupported": 1}
+    assert made.lost == (0, 3) and made.n_faces == 1
+    assert prepare() == made and tried == ["a.mp4", "c.png"]
+    del lost["a.mp4"]
+    made = prepare()
+    assert tried == ["a.mp4", "c.png"] and made.lost == (3,)
+    assert made.outcomes == {outcome: 1, "prepared": 2, "unsupported": 1}
+    pool = pools.read(made.directory)
+    assert made.n_faces == len(pool) == 5
+    assert pool.files == [str(media / "val/real/b.png")] + [str(media / "train/real/a.mp4")] * 4
+    assert np.asarray(pool.patches[1:]).any() and pool.patches.shape[0] == 5
+    del lost["c.png"]  # it is gone in the meantime
+    made = prepare()
+    assert tried == ["c.png"] and not made.lost
+    assert made.outcomes == {"prepared": 2, "unsupported": 1, "missing": 1}
+    assert prepare() == made and not tried
+    assert not list((tmp_path / "shards").iterdir())
+    assert [path.name for path in (tmp_path / "pools").iterdir()] == ["mine"]
+
+
+def test_a_killed_second_try_goes_on_and_leaves_the_pool(media, tmp_path, monkeypatch) -> None:
+    chunks: list[list[int]] = []
+    in_process(monkeypatch, chunks)
+    lost = {"a.mp4": "crashed", "c.png": "crashed"}
+    losing(monkeypatch, lost)
+    given = [sample(media, name) for name in ("train/real/a.mp4", "val/real/b.png", "c.png")]
+
+    def prepare(on_progress=None):
+        settings = {"on_progress": on_progress}
+        return ingest.ingest(given, tmp_path, "mine", Preprocessing(), SETTINGS, **settings)
+
+    def stop(n_total: int, n_done: int, outcomes) -> None:
+        raise KeyboardInterrupt
+
+    made = prepare()
+    lost.clear()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(stop)
+    assert len(pools.read(made.directory)) == 1
+    made = prepare()
+    assert chunks == [[0, 1, 2], [0, 1], [1]]
+    assert made.n_faces == len(pools.read(made.directory)) == 5
+
+
+def test_the_command_says_what_was_lost_in_passing(media, tmp_path, monkeypatch) -> None:
+    in_process(monkeypatch, [])
+    lost = {"b.png": "timeout"}
+    losing(monkeypatch, lost)
+    arguments = ["prepare", str(media), "--work", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "lost      1 samples in passing; run the same command again" in done.output
+    lost.clear()
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and "in passing" not in done.output
+    assert "3 prepared" in done.output
+
+
 def test_samples_without_any_face_are_a_usage_error_and_tried_again(
     media, tmp_path, monkeypatch
 ) -> None:
