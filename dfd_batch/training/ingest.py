@@ -95,7 +95,7 @@ def ingest(
     if before and not before.lost:
         return before
     tried = before.lost if before else tuple(range(len(samples)))
-    # Named by their number, which falls from start to start: no shards are taken for older ones.
+    # By their number: it falls from start to start, so that no shard is taken for an older one.
     again = f"-{len(tried)}" if before else ""
     shards = work / "shards" / f"{name}-{digest}{again}"
     shards.mkdir(parents=True, exist_ok=True)
@@ -160,25 +160,40 @@ def _join(
     told = [o for i in range(n_chunks) for o in _told(shards, i)]
     kept = before.outcomes if before else {}
     outcomes = Counter({o: n for o, n in kept.items() if o not in IN_PASSING}) + Counter(told)
+    lost = [place for place, o in zip(tried, told, strict=True) if o in IN_PASSING]
     there = [pools.read(directory)] if before else []
     if before and _known(directory, digest) != before:  # another process has joined them
         return _known(directory, digest)
-    parts = chain(there, (pools.read(_shard(shards, i)) for i in range(n_chunks)))
+    if before and not any(len(pools.read(_shard(shards, i))) for i in range(n_chunks)):
+        # The pool stays as it is, with what trainings have laid beside it.
+        _tell(directory, digest, before.n_faces, outcomes, lost)
+        shutil.rmtree(shards, ignore_errors=True)
+        return _known(directory, digest)
     partial = directory.with_name(f".{directory.name}-{getpid()}")
-    n_faces = pools.write(partial, _faces(parts), pools.read(_shard(shards, 0)).margin)
+    one_by_one = (pools.read(_shard(shards, i)) for i in range(n_chunks))
+    margin = pools.read(_shard(shards, 0)).margin
+    n_faces = pools.write(partial, _faces(chain(there, one_by_one)), margin)
     if not n_faces:
         shutil.rmtree(partial)
         shutil.rmtree(shards)  # or the next attempt would not look again
         counted = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
         raise UsageError(f"No face could be prepared of {outcomes.total()} samples: {counted}.")
-    lost = [place for place, o in zip(tried, told, strict=True) if o in IN_PASSING]
-    account = {"digest": digest, "n_faces": n_faces, "outcomes": outcomes, "lost": lost}
-    (partial / ACCOUNT).write_text(json.dumps(account, indent=1) + "\n", encoding="utf-8")
+    _tell(partial, digest, n_faces, outcomes, lost)
     if before:
         directory.rename(shards / f"before-{getpid()}")
     settle(partial, directory)
     shutil.rmtree(shards, ignore_errors=True)
     return _known(directory, digest)
+
+
+def _tell(
+    directory: Path, digest: str, n_faces: int, outcomes: Mapping[str, int], lost: Sequence[int]
+) -> None:
+    """Write the account of a pool in one step."""
+    account = {"digest": digest, "n_faces": n_faces, "outcomes": outcomes, "lost": lost}
+    partial = directory / f".{ACCOUNT}-{getpid()}"
+    partial.write_text(json.dumps(account, indent=1) + "\n", encoding="utf-8")
+    partial.replace(directory / ACCOUNT)
 
 
 def _faces(parts: Iterable[Pool]) -> Iterator[Face]:

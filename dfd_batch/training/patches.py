@@ -83,7 +83,7 @@ class Patches:
         outcomes = [outcome for _, outcome in made]
         target = self._plan.shards / f"{chunk:07d}"
         partial = target.with_name(f".{target.name}-{os.getpid()}")
-        pools.write(partial, (face for faces, _ in made for face in faces))
+        pools.write(partial, (face for faces, _ in made for face in faces), self._plan.margin)
         (partial / "outcomes.txt").write_text("\n".join(outcomes), encoding="utf-8")
         settle(partial, target)
         return outcomes

@@ -229,13 +229,16 @@ def test_what_was_lost_in_passing_is_tried_again_by_the_next_starts(
     made = prepare()
     assert made.outcomes == {outcome: 2, "prepared": 1, "unsupported": 1}
     assert made.lost == (0, 3) and made.n_faces == 1
+    beside = made.directory / "redrawn.u8"
+    beside.touch()
     assert prepare() == made and tried == ["a.mp4", "c.png"]
+    assert beside.exists()  # no face has joined the pool
     del lost["a.mp4"]
     made = prepare()
     assert tried == ["a.mp4", "c.png"] and made.lost == (3,)
     assert made.outcomes == {outcome: 1, "prepared": 2, "unsupported": 1}
     pool = pools.read(made.directory)
-    assert made.n_faces == len(pool) == 5
+    assert made.n_faces == len(pool) == 5 and not beside.exists()
     assert pool.files == [str(media / "val/real/b.png")] + [str(media / "train/real/a.mp4")] * 4
     assert np.asarray(pool.patches[1:]).any() and pool.patches.shape[0] == 5
     del lost["c.png"]  # it is gone in the meantime
