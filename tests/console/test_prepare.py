@@ -24,7 +24,8 @@ def test_the_test_split_is_left_to_a_command_that_takes_it_alone(
 
     def made_of(samples: Any, *_: Any, **__: Any) -> Any:
         prepared.extend(sample.split for sample in samples)
-        return SimpleNamespace(outcomes={"prepared": len(samples)}, directory=root, n_faces=1)
+        outcomes = {"prepared": len(samples)}
+        return SimpleNamespace(outcomes=outcomes, directory=root, n_faces=1, lost=())
 
     monkeypatch.setattr(ingest, "ingest", made_of)
     done = CliRunner().invoke(app, ["prepare", str(root), "--work", str(tmp_path / "work")])
