@@ -24,6 +24,7 @@ from dfd_batch.training import clips, consecutive, motion, pools, temporal
 from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, clips_mark
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.filming import Filming
 from dfd_batch.training.fit import EncoderRun
 from dfd_batch.training.forge import Donor
 from dfd_batch.training.mapped_clips import MappedClips, mapped_clips
@@ -360,3 +361,37 @@ def test_operations_over_time_can_be_left_out(work: Path) -> None:
     assert len(marks) == 3
     with pytest.raises(UsageError):
         ClipForge(config(work, without=clips.forge_clip.OPERATIONS), False, odds)
+
+
+def test_swaps_and_h264_are_left_out_over_time_as_well(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    donors: list[object] = []
+    forge_one = clips.forge_clip.forge_clip
+    films: list[Filming] = []
+
+    def forged(clip: Any, rng: Any, donor: Any = None, operation: Any = None) -> Any:
+        donors.append(donor)
+        return forge_one(clip, rng, donor, operation)
+
+    def shot(film: Filming, *given: Any) -> Any:
+        films.append(film)
+        return filmed(film, *given)
+
+    filmed = Filming.__call__
+    monkeypatch.setattr(clips.forge_clip, "forge_clip", forged)
+    monkeypatch.setattr(Filming, "__call__", shot)
+
+    def drawn(without: tuple[str, ...]) -> tuple[bool, bool]:
+        donors.clear()
+        films.clear()
+        forge = ClipForge(config(work, without=without), False, {"clip": 1.0})
+        for number in range(12):
+            forge.pair(number)
+        encoded = [f.crf or any(t.kind == "reencode" for t in f.troubles) for f in films]
+        return any(donor is not None for donor in donors), any(encoded)
+
+    assert drawn(()) == (True, True)
+    assert drawn(("swap",)) == (False, True)
+    assert drawn(("h264",)) == (True, False)
+    assert len({clips_mark(config(work, without=w)) for w in ((), ("swap",), ("h264",))}) == 3
