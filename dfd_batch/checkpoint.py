@@ -106,6 +106,9 @@ class Pooling(_Part):
     """… but never fewer than these: one odd frame is no evidence."""
     clip_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the temporal head's clip logit in the logit of each of its frames."""
+    encoder_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the frame encoder's own logit, added to the temporal head's: traces in frames that the
+    head has not learned still count."""
 
 
 class DataSource(_Part):
@@ -275,6 +278,9 @@ def detector_id(card: ModelCard, *plans: BaseModel) -> str:
     architecture = card.architecture.model_dump(mode="json")
     if not card.architecture.synthesis:
         del architecture["synthesis"]  # detectors from before it judge as they did: no new scans
+    pooling = card.pooling.model_dump(mode="json")
+    if not card.pooling.encoder_weight:
+        del pooling["encoder_weight"]
     told = {
         "schema": SCHEMA_VERSION,
         "weights": card.weights_sha256,
@@ -285,7 +291,7 @@ def detector_id(card: ModelCard, *plans: BaseModel) -> str:
             card.video_calibration.model_dump(mode="json"),
         ],
         "thresholds": card.thresholds.model_dump(mode="json"),
-        "pooling": card.pooling.model_dump(mode="json"),
+        "pooling": pooling,
         "plans": [plan.model_dump(mode="json") for plan in plans],
     }
     return _digest(told)

@@ -62,6 +62,8 @@ def test_the_detector_id_follows_everything_a_verdict_depends_on():
     stricter = CARD.model_copy(update={"thresholds": Thresholds(manipulated=0.95)})
     assert base != detector_id(stricter, Sampling(), Faces())
     assert base != detector_id(CARD.model_copy(update={"weights_sha256": "x"}), Sampling(), Faces())
+    hedged = CARD.pooling.model_copy(update={"encoder_weight": 0.5})
+    assert base != detector_id(CARD.model_copy(update={"pooling": hedged}), Sampling(), Faces())
     # what does not change a verdict does not send an archive through the GPUs again
     assert base == detector_id(
         CARD.model_copy(update={"description": "other"}), Sampling(), Faces()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd_batch.checkpoint import Checkpoint
+from dfd_batch.checkpoint import Checkpoint, Pooling
 from dfd_batch.judge.lstm import ClipScorer
 from dfd_batch.judge.segments import MAX_CLIP_FRAMES
 
@@ -54,7 +54,7 @@ class FrameJudge:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, feature_dim: int) -> None:
-        self._clip_weight = checkpoint.card.pooling.clip_weight
+        self._pooling = checkpoint.card.pooling
         self._scorer = (
             None
             if checkpoint.card.architecture.temporal == "none"
@@ -71,11 +71,29 @@ class FrameJudge:
             if item.media == "video":
                 places += [(i, at) for at in clip_runs(item.tracks, item.clips)]
         scored = self._scorer([objects[i].vectors[at] for i, at in places])
-        weight = self._clip_weight
         for (i, at), (clip_logit, frame_logits) in zip(places, scored, strict=True):
-            odds[i].pooled[at] = weight * clip_logit + (1 - weight) * frame_logits
+            own = objects[i].frame_logits[at]
+            odds[i].pooled[at] = mixed(clip_logit, frame_logits, own, self._pooling)
             odds[i].alone[at] = frame_logits
         return odds
+
+
+def mixed(
+    clip_logit: NDArray[np.floating] | float,
+    frame_logits: NDArray[np.floating],
+    own: NDArray[np.floating],
+    pooling: Pooling,
+) -> NDArray[np.floating]:
+    """Return what is pooled of the frames of a clip (T,), or of many (N, T).
+
+    Args:
+        clip_logit: Of the temporal head, a number or (N, 1).
+        frame_logits: Of the temporal head.
+        own: The frame encoder's.
+        pooling: Their weights.
+    """
+    weight = pooling.clip_weight
+    return weight * clip_logit + (1 - weight) * frame_logits + pooling.encoder_weight * own
 
 
 def clip_runs(tracks: NDArray[np.int32], clips: NDArray[np.int32]) -> list[NDArray[np.intp]]:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import Metric, Pooling
+from dfd_batch.judge.frames import mixed
 from dfd_batch.judge.lstm import TemporalHead
 from dfd_batch.judge.pool import pool_frames
 from dfd_batch.training import evaluate
@@ -41,8 +42,8 @@ def clip_logits(head: TemporalHead, data: ClipFeatures) -> NDArray[np.float64]:
 def pooled_logits(head: TemporalHead, data: ClipFeatures, pooling: Pooling) -> NDArray[np.float64]:
     """Return (N,) what a scan would pool for a video that consists of each clip alone."""
     clip, frame = head_logits(head, data)
-    mixed = pooling.clip_weight * clip[:, None] + (1 - pooling.clip_weight) * frame
-    return np.array([pool_frames(row, pooling) for row in mixed])
+    rows = mixed(clip[:, None], frame, data.frame_logits, pooling)
+    return np.array([pool_frames(row, pooling) for row in rows])
 
 
 def judge_head(

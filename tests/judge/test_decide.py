@@ -116,3 +116,10 @@ def test_videos_go_through_the_temporal_head_and_images_do_not(temporal):
     # what is pooled is nearer to its clip's, half-way by default
     apart, spread = np.ptp(together[1].alone), np.ptp(together[1].pooled)
     assert apart > 0 and spread == pytest.approx(apart / 2, rel=1e-3)
+    # the frame encoder's own word is added where the card says so
+    pooling = card.pooling.model_copy(update={"encoder_weight": 0.5})
+    hedged = card.model_copy(update={"pooling": pooling})
+    also = FrameJudge(Checkpoint(hedged, weights), "cpu", feature_dim=6)([image, video, empty])
+    assert also[0].pooled == 7
+    np.testing.assert_allclose(also[1].pooled, together[1].pooled + 3.5, atol=1e-5)
+    np.testing.assert_array_equal(also[1].alone, together[1].alone)
