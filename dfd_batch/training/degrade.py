@@ -77,10 +77,13 @@ class Degradation:
     blur: float = 0.0
     motion: tuple[int, float] = (0, 0.0)  # pixels, degrees
     noise: float = 0.0
+    skin: float = 0.0  # levels that a smoothing of what has no edges spans
+    sharpen: tuple[float, float] = (0.0, 1.0)  # amount, reach in pixels
     jpeg: int | None = None
     crf: int | None = None
     jpeg_again: int | None = None
     cutout: tuple[float, float, float, float] | None = None  # x, y, width, height in 0..1
+    fill: int = 0  # level of what is cut out
 
     def __call__(self, image: Image) -> Image:
         """Return the degraded image, of the same shape (S, S, 3)."""
@@ -126,6 +129,11 @@ class Degradation:
             cv2.setRNGSeed(self.seed)
             cv2.randn(noise, np.zeros(3), np.full(3, self.noise))
             x = _u8(cv2.add(x, noise, dtype=cv2.CV_8U))
+        if self.skin > 0:
+            x = _u8(cv2.bilateralFilter(x, 5, self.skin, 3))
+        amount, reach = self.sharpen
+        if amount > 0:
+            x = _u8(cv2.addWeighted(x, 1 + amount, cv2.GaussianBlur(x, (0, 0), reach), -amount, 0))
         return x
 
     def _cut_out(self, x: Image) -> Image:
@@ -134,7 +142,7 @@ class Degradation:
         size = x.shape[0]
         left, top, width, height = (int(v * size) for v in self.cutout)
         out = x.copy()
-        out[top : top + height, left : left + width] = self.seed % 256
+        out[top : top + height, left : left + width] = self.fill
         return out
 
 
@@ -165,6 +173,12 @@ def draw(rng: Generator) -> Degradation:
         crf=int(rng.integers(18, 38)) if codec in {"h264", "both"} else None,
         jpeg_again=int(rng.integers(55, 98)) if rng.random() < 0.3 else None,
         cutout=(left, top, width, height) if cut else None,
+        fill=int(rng.integers(256)),
+        # Telephones and broadcasters do both to honest pictures.
+        skin=float(rng.uniform(10, 40)) if rng.random() < 0.08 else 0.0,
+        sharpen=(float(rng.uniform(0.2, 1.4)), float(rng.uniform(0.7, 2.0)))
+        if rng.random() < 0.25
+        else (0.0, 1.0),
     )
 
 

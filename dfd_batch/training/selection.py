@@ -106,6 +106,12 @@ def beside_strangers(pool: Pool, rows: Rows, alone: Sequence[int]) -> list[tuple
     return [(int(genuine[k]), i) for k, i in zip(drawn, swapped, strict=True)]
 
 
+def _medium_and_face(file: str) -> tuple[str, str]:
+    """Return a face's medium, and what tells it from the first person in that."""
+    medium, mark, number = file.rpartition("#face")
+    return (medium, number) if mark and number.isdigit() else (file, "")
+
+
 def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
     """Return (genuine row, fake row) of each fake with a genuine face in its group, and the rest.
 
@@ -113,7 +119,8 @@ def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
     wholly generated one.
 
     Of several genuine faces in a group, one of the very medium that the fake was made from is
-    taken, if it is known and there, and of those the one of the nearest frame.
+    taken, if it is known and there, and of those the one of the nearest frame, of several people in
+    that the one of the same number.
     """
     genuine: dict[str, list[int]] = defaultdict(list)
     for i in rows[pool.labels[rows] == 0]:
@@ -123,9 +130,14 @@ def pairs_of(pool: Pool, rows: Rows) -> tuple[list[tuple[int, int]], list[int]]:
     for i in rows[pool.labels[rows] == 1]:
         peers = genuine.get(pool.groups[i])
         if peers:
-            own = [j for j in peers if pool.files[j].split("#")[0] == pool.pairs[i]]
-            distance = {j: abs(int(pool.frames[j]) - int(pool.frames[i])) for j in own or peers}
-            pairs.append((min(distance, key=distance.__getitem__), int(i)))
+            own = [j for j in peers if _medium_and_face(pool.files[j])[0] == pool.pairs[i]]
+            face = _medium_and_face(pool.files[i])[1]
+
+            def unlike(j: int, i: int = i, face: str = face) -> tuple[int, bool]:
+                apart = abs(int(pool.frames[j]) - int(pool.frames[i]))
+                return apart, _medium_and_face(pool.files[j])[1] != face
+
+            pairs.append((min(own or peers, key=unlike), int(i)))
         elif pool.groups[i] not in swapped:
             alone.append(int(i))
     return pairs, alone

@@ -121,7 +121,7 @@ def generator_trace(image: Image, rng: Generator) -> Image:
     kernel = np.outer(tap, tap)
     # An ideal kernel's four phases sum to one; a learned one's never quite do: hence the grid.
     kernel *= 1 + rng.normal(0, rng.uniform(0.01, 0.1), kernel.shape).astype(np.float32)
-    up = cv2.filter2D(sparse, -1, kernel / kernel.sum() * 4, anchor=(1, 1))
+    up = cv2.filter2D(sparse, -1, kernel / kernel.sum() * 4, anchor=(2, 2))
     detail = image[:side, :side].astype(np.float32) - cv2.GaussianBlur(
         image[:side, :side].astype(np.float32), (0, 0), 1.2
     )

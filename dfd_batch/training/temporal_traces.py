@@ -92,7 +92,7 @@ def _hold(clip: Clip, rng: Generator) -> Image:
     n = len(clip.frames)
     source = np.arange(n)
     if rng.random() < 0.5:
-        source = np.maximum(source - int(rng.integers(1, min(9, n))), 0)
+        source = _where_there(source - int(rng.integers(1, min(9, n))))
     else:
         for start in rng.integers(0, n - 2, size=max(1, n // 8)):
             source[start : start + int(rng.integers(2, 9))] = start
@@ -103,8 +103,10 @@ def _lip_lag(clip: Clip, rng: Generator) -> Image:
     """The mouth is late or early, or comes from another moment."""
     n = len(clip.frames)
     lag = int(rng.integers(2, min(9, n))) * int(rng.choice([-1, 1]))
-    source = np.clip(np.arange(n) + lag, 0, n - 1)
-    return _from_other_frames(clip, source if rng.random() < 0.7 else source[::-1])
+    source = _where_there(np.arange(n) + lag)
+    if rng.random() >= 0.7:
+        source = np.clip(np.arange(n) + lag, 0, n - 1)[::-1]
+    return _from_other_frames(clip, source)
 
 
 def _eyes_open(clip: Clip, rng: Generator) -> Image:
@@ -189,6 +191,12 @@ def eye_openness(clip: Clip) -> Openness:
         dark[t] = both.mean() - np.quantile(both, 0.08)
     openness = ratio * dark
     return np.asarray(openness / max(float(np.median(openness)), 1e-6), np.float32)
+
+
+def _where_there(source: Frames) -> Frames:
+    """Return frames (T,), their own where the clip has none: late is not frozen."""
+    n = len(source)
+    return np.where((source >= 0) & (source < n), source, np.arange(n))
 
 
 def _from_other_frames(clip: Clip, source: Frames) -> Image:

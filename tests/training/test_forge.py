@@ -182,3 +182,13 @@ def test_polishing_takes_the_texture_and_leaves_the_edges() -> None:
         steps = [x[:, 90:120].mean() - x[:, 40:70].mean() for x in (genuine, fake)]
         assert steps[1] > 0.8 * steps[0]
     assert np.mean(left) < 0.75
+
+
+def test_the_trace_of_a_generator_leaves_a_picture_where_it_is() -> None:
+    ramp = np.repeat(np.arange(20, 148, dtype=np.uint8)[None, :, None], 128, 0).repeat(3, 2)
+    apart = []
+    for seed in range(30):
+        for turned in (ramp, ramp.transpose(1, 0, 2).copy()):
+            out = style.generator_trace(turned, np.random.default_rng(seed)).astype(float)
+            apart.append(np.abs((out - turned)[16:-16, 16:-16].mean()))
+    assert np.mean(apart) < 0.3  # a pixel is one level

@@ -87,6 +87,28 @@ def test_a_picture_that_does_not_move_is_forged_all_the_same() -> None:
             assert made.labels.any()
 
 
+def test_grain_that_is_drawn_again_is_no_forgery() -> None:
+    grain = np.random.default_rng(1).normal(0, 2, (12, *FACE.shape)).round()
+    still = Clip(np.clip(FACE + grain, 0, 255).astype(np.uint8), np.stack([POINTS] * 12), 128.0)
+    made = [
+        forge_clip.forge_clip(still, np.random.default_rng(seed), None, "lip_lag").operation
+        for seed in range(12)
+    ]
+    assert "static" in made
+
+
+def test_what_is_late_is_not_frozen_before() -> None:
+    clip = _clip(16, speed_px=6)
+    late = 0
+    for seed in range(40):
+        shown = temporal_traces.TRACES["hold"][1](clip, np.random.default_rng(seed))
+        own = (shown == clip.frames).all((1, 2, 3))
+        lag = int(own.argmin())
+        if own[:lag].all() and not own[lag:].any():  # late all along, none of the freezes
+            late += 1
+    assert late >= 10
+
+
 def test_openness_finds_the_blink() -> None:
     openness = temporal_traces.eye_openness(_blinking([5, 6, 7]))
     assert set(np.argsort(openness)[:3]) == {5, 6, 7}

@@ -173,6 +173,19 @@ def test_a_swap_whose_source_may_not_be_used_is_no_generated_face(tmp_path: Path
     assert selection.pairs_of(pool, np.array([1, 2])) == ([], [2])
 
 
+def test_of_two_people_in_a_film_each_is_paired_with_itself(tmp_path: Path) -> None:
+    def face(file: str, label: int, frame: int, pair: str = "") -> pools.Face:
+        patch, points = np.zeros((8, 8, 3), np.uint8), np.zeros((68, 2), np.float32)
+        return pools.Face(patch, points, 6.0, file, label, "g", frame=frame, pair=pair)
+
+    genuine = [face(name, 0, t) for name in ("a#1.mp4", "a#1.mp4#face1") for t in range(3)]
+    fakes = [face("b.mp4#face1", 1, t, "a#1.mp4") for t in range(3)]
+    pools.write(tmp_path, [*genuine, *fakes])
+    paired, alone = selection.pairs_of(pools.read(tmp_path), np.arange(9))
+    assert paired == [(3, 6), (4, 7), (5, 8)]
+    assert not alone
+
+
 def test_a_second_look_is_no_setting_of_a_whole_training(work: Path) -> None:
     settings = TrainConfig(
         work=work, out=work / "o", initial_weights="none", architecture={"synthesis": True}
