@@ -9,7 +9,13 @@ from dfd_batch.evaluation.metrics import Floats
 from dfd_batch.evaluation.robustness import Curve, Point
 from dfd_batch.features.cnn import network
 from dfd_batch.training import adversarial
-from dfd_batch.training.adversarial import H264_CRF, JPEG_QUALITY, as_shared, attack_on_views
+from dfd_batch.training.adversarial import (
+    H264_CRF,
+    JPEG_QUALITY,
+    as_shared,
+    attack_on_views,
+    iterated_attack_on_views,
+)
 from dfd_batch.training.pools import Image
 
 VIEWS = 8
@@ -27,7 +33,7 @@ def curves(
 
     Args:
         checkpoint: Whose frame encoder is attacked, bare; judged are the bare one and the mean over
-            random views. Of the attacks the last reckons with these.
+            random views. Two of the attacks reckon with these.
         faces: Crops of its size, both classes.
         detector: Its name.
         n_draws: Of the bootstrap.
@@ -38,7 +44,10 @@ def curves(
     crops, labels = faces.crops, faces.labels
     bare = adversarial.victim(encoder, card.architecture, card.preprocessing)
     views = adversarial.judge_of_views(bare, VIEWS)
-    adaptive = attack_on_views(bare, crops, labels, ADAPTIVE_EPS, VIEWS)
+    adaptive = (
+        attack_on_views(bare, crops, labels, ADAPTIVE_EPS, VIEWS),
+        iterated_attack_on_views(bare, crops, labels, ADAPTIVE_EPS),
+    )
 
     def auc(judge: adversarial.Judge, seen: Image) -> Estimate:
         return measure(labels, judge(seen), faces.groups, n_draws=n_draws)["AUC"]
@@ -47,7 +56,7 @@ def curves(
         return adversarial.odds_of(bare, seen)
 
     drawn: dict[str, list[Point]] = {}
-    others = {f"{adaptive.name} {ADAPTIVE_EPS:g}/255{DEFENDED}": auc(views, adaptive.crops)}
+    others = {f"{a.name} {a.eps:g}/255{DEFENDED}": auc(views, a.crops) for a in adaptive}
     for attacked in adversarial.attacks(
         encoder, card.architecture, card.preprocessing, crops, labels
     ):

@@ -12,6 +12,9 @@ from dfd_batch.checkpoint import Checkpoint, Pooling
 from dfd_batch.judge.lstm import ClipScorer
 from dfd_batch.judge.segments import MAX_CLIP_FRAMES
 
+FEWEST_FRAMES = 4
+"""Of a run that the temporal head judges; what is shorter is judged as stills are."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -54,7 +57,7 @@ class FrameJudge:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, feature_dim: int) -> None:
-        self._pooling = checkpoint.card.pooling
+        self._card = checkpoint.card
         self._scorer = (
             None
             if checkpoint.card.architecture.temporal == "none"
@@ -69,13 +72,23 @@ class FrameJudge:
         places: list[tuple[int, NDArray[np.intp]]] = []
         for i, item in enumerate(objects):
             if item.media == "video":
-                places += [(i, at) for at in clip_runs(item.tracks, item.clips)]
+                for at in clip_runs(item.tracks, item.clips):
+                    if len(at) < FEWEST_FRAMES:
+                        as_stills = self._as_stills(item.frame_logits[at])
+                        odds[i].pooled[at] = odds[i].alone[at] = as_stills
+                    else:
+                        places.append((i, at))
         scored = self._scorer([objects[i].vectors[at] for i, at in places])
         for (i, at), (clip_logit, frame_logits) in zip(places, scored, strict=True):
             own = objects[i].frame_logits[at]
-            odds[i].pooled[at] = mixed(clip_logit, frame_logits, own, self._pooling)
+            odds[i].pooled[at] = mixed(clip_logit, frame_logits, own, self._card.pooling)
             odds[i].alone[at] = frame_logits
         return odds
+
+    def _as_stills(self, own: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the odds (T,) that films are calibrated from, of frames calibrated as stills."""
+        still, film = self._card.image_calibration, self._card.video_calibration
+        return (still.slope * own + still.intercept - film.intercept) / film.slope
 
 
 def mixed(

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,6 +30,8 @@ Judge = Callable[[Image], NDArray[np.floating]]
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 JPEG_QUALITY, H264_CRF = 75, 23
 BATCH = 25
+ATTACK_STEPS, VIEWS_A_STEP, STEP_SHARE = 6, 3, 0.25
+"""Of the iterated attack on views: steps, views that each averages over, length in the bound."""
 
 
 class Attacked(NamedTuple):
@@ -43,7 +44,7 @@ class Attacked(NamedTuple):
 
 
 def victim(encoder: nn.Module, architecture: Architecture, preprocessing: Preprocessing) -> Victim:
-    """Return the encoder behind its preprocessing as a scan runs it: evaluation mode, bfloat16."""
+    """Return the encoder behind its preprocessing as a scan runs it: evaluation mode, float32."""
     device = next(encoder.parameters()).device
     speed_up(encoder)
     mean, std = (
@@ -53,7 +54,7 @@ def victim(encoder: nn.Module, architecture: Architecture, preprocessing: Prepro
 
     def odds(pixels: Tensor) -> Tensor:
         x = ((pixels.to(device) - mean) / std).contiguous(memory_format=torch.channels_last)
-        with _evaluating(encoder), autocast(device.type):
+        with _evaluating(encoder), autocast(device.type, "fp32"):
             logits = encoder(x)[1].float()
         return manipulated_logit(logits, architecture).to(pixels.device)
 
@@ -86,11 +87,16 @@ def fgsm(victim: Victim, crops: Image, labels: NDArray[np.int32], eps: float) ->
 
 def gradient_sign(victim: Victim, crops: Image, labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Return the sign (N, S, S, 3) of the loss's gradient: one for all sizes of the step."""
-    x = pixels_of(crops).requires_grad_()
-    target = torch.from_numpy(np.asarray(labels, np.float32))
-    loss = F.binary_cross_entropy_with_logits(victim(x), target, reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, x)
+    gradient = _gradient(victim, pixels_of(crops), labels)
     return np.asarray(gradient.sign().permute(0, 2, 3, 1).numpy(), np.float32)
+
+
+def _gradient(victim: Victim, pixels: Tensor, labels: NDArray[np.int32]) -> Tensor:
+    """Return where odds turn wrong: as the loss's gradient points, but for what it vanishes at."""
+    x = pixels.detach().requires_grad_()
+    away = torch.from_numpy(1 - 2 * np.asarray(labels, np.float32))
+    (gradient,) = torch.autograd.grad((away * victim(x)).sum(), x)
+    return gradient
 
 
 def carlini_wagner_l2(
@@ -196,6 +202,36 @@ def attack_on_views(
         for p in _parts(len(crops))
     ]
     return Attacked("FGSM of other views", eps, _step(crops, np.concatenate(signs), eps))
+
+
+def iterated_attack_on_views(
+    victim: Victim, crops: Image, labels: NDArray[np.int32], eps: float
+) -> Attacked:
+    """Return crops under small steps with momentum, each through other views than those before.
+
+    MI-FGSM (Dong et al., CVPR 2018) of the expectation over views: what a patient attacker does who
+    knows the defence, though not its draws.
+
+    Args:
+        victim: The bare detector.
+        crops: (N, S, S, 3).
+        labels: (N,) 1 = manipulated.
+        eps: Of 255, a whole number.
+    """
+    bound, found = eps / 255, []
+    for part in _parts(len(crops)):
+        clean = pixels_of(crops[part])
+        guessed = np.arange(len(clean), dtype=np.uint64)
+        x, velocity = clean, torch.zeros_like(clean)
+        for step in range(ATTACK_STEPS):
+            views = range(step * VIEWS_A_STEP, (step + 1) * VIEWS_A_STEP)
+            slope = _gradient(over_views(victim, guessed, views), x, labels[part])
+            size = slope.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
+            velocity = velocity + slope / size
+            x = x + STEP_SHARE * bound * velocity.sign()
+            x = torch.minimum(torch.maximum(x, clean - bound), clean + bound).clamp(0, 1)
+        found.append((x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    return Attacked(f"{ATTACK_STEPS} steps through other views", eps, np.concatenate(found))
 
 
 def judge_of_views(victim: Victim, n_views: int) -> Judge:

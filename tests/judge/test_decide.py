@@ -5,6 +5,7 @@ from dfd_batch.checkpoint import Architecture, Calibration, Checkpoint, ModelCar
 from dfd_batch.judge.decide import Evidence, band, decide
 from dfd_batch.judge.frames import Features, FrameJudge, clip_runs
 from dfd_batch.judge.lstm import TemporalHead
+from dfd_batch.judge.pool import calibrated
 from dfd_batch.outcomes import Verdict
 
 CARD = ModelCard(name="test", version="1", description="")
@@ -116,6 +117,14 @@ def test_videos_go_through_the_temporal_head_and_images_do_not(temporal):
     # what is pooled is nearer to its clip's, half-way by default
     apart, spread = np.ptp(together[1].alone), np.ptp(together[1].pooled)
     assert apart > 0 and spread == pytest.approx(apart / 2, rel=1e-3)
+    # runs too short for it count as stills do, whatever the two calibrations
+    stills, films = Calibration(slope=2.0, intercept=-1.0), Calibration(slope=0.5, intercept=0.25)
+    both = {"image_calibration": stills, "video_calibration": films}
+    own = FrameJudge(Checkpoint(card.model_copy(update=both), weights), "cpu", feature_dim=6)
+    short, enough = own([features("video", 3), features("video", 4)])
+    np.testing.assert_allclose(calibrated(short.pooled, films), [13.0] * 3, rtol=1e-5)
+    np.testing.assert_array_equal(short.alone, short.pooled)
+    assert np.ptp(enough.alone) > 0
     # the frame encoder's own word is added where the card says so
     pooling = card.pooling.model_copy(update={"encoder_weight": 0.5})
     hedged = card.model_copy(update={"pooling": pooling})

@@ -209,3 +209,25 @@ def test_views_are_attacked_through_their_mean() -> None:
     assert (
         side * adversarial.odds_of(mean, adaptive) < side * adversarial.odds_of(mean, bare)
     ).all()
+
+
+def test_an_attack_of_many_steps_keeps_its_bound_and_beats_one_of_a_single_step() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.GELU(), nn.Conv2d(16, 16, 3), nn.GELU(), nn.Flatten()
+    )
+    last = torch.randn(16 * 12 * 12) / 4
+
+    def bent(pixels: Tensor) -> Tensor:
+        return torch.sin(8 * net(pixels - 0.5)) @ last
+
+    crops = noise(12, 0, 256)
+    labels = np.array([0, 1] * 6, np.int32)
+    views = adversarial.judge_of_views(bent, 8)
+    once = adversarial.attack_on_views(bent, crops, labels, 4, 8)
+    often = adversarial.iterated_attack_on_views(bent, crops, labels, 4)
+    assert often.crops.dtype == np.uint8
+    assert np.abs(often.crops.astype(int) - crops).max() <= 4
+    side = np.where(labels == 1, 1, -1)
+    lost = [(side * (views(crops) - views(a.crops))).mean() for a in (once, often)]
+    assert lost[1] > lost[0] > 0
