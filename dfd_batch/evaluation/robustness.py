@@ -45,6 +45,7 @@ class Change:
     """From strength and seed to what is done to a crop."""
 
 
+SHARPENED_PX = 1.2
 CHANGES = (
     Change("as it is", "", (0,), lambda _, seed: Degradation(seed)),
     Change("JPEG", "quality", (95, 75, 50, 30), lambda x, seed: Degradation(seed, jpeg=int(x))),
@@ -54,6 +55,13 @@ CHANGES = (
     Change(
         "noise", "sigma (of 255)", (0, 2, 5, 10, 20), lambda x, seed: Degradation(seed, noise=x)
     ),
+    Change(
+        "sharpening",
+        "amount",
+        (0, 0.5, 1, 1.5),
+        lambda x, seed: Degradation(seed, sharpen=(x, SHARPENED_PX)),
+    ),
+    Change("smooth skin", "levels", (0, 15, 30, 45), lambda x, seed: Degradation(seed, skin=x)),
 )
 """The first is the reference of all."""
 

@@ -51,7 +51,8 @@ def test_faces_are_cut_evenly_of_both_classes(pool):
 def test_curves_begin_at_what_is_and_fall_as_crops_get_worse():
     judge = Checkerboard()
     found = {c.name: c for c in robustness.curves(judge, checkered(10), "d", n_draws=20)}
-    assert list(found) == ["as it is", "JPEG", "H.264", "resize", "blur", "noise"]
+    changes = ["as it is", "JPEG", "H.264", "resize", "blur", "noise", "sharpening", "smooth skin"]
+    assert list(found) == changes
     values = {name: [p.auc.value for p in c.points] for name, c in found.items()}
     assert values["as it is"] == [1]
     assert values["resize"][0] == values["blur"][0] == values["noise"][0] == 1
@@ -61,8 +62,11 @@ def test_curves_begin_at_what_is_and_fall_as_crops_get_worse():
         assert left[name][-1] < left["as it is"][0] / 2, name
     assert [p.x for p in found["JPEG"].points] == [95, 75, 50, 30]
     assert len(judge.seen) == sum(len(c.points) for c in found.values())
-    clean, noisy = judge.seen[0].astype(float), judge.seen[-1].astype(float)
-    assert 15 < (noisy - clean).std() < 25
+    seen = iter(judge.seen)
+    last = {name: [next(seen) for _ in c.points][-1].astype(float) for name, c in found.items()}
+    assert 15 < (last["noise"] - last["as it is"]).std() < 25
+    spread = {name: crops.std() for name, crops in last.items()}
+    assert spread["smooth skin"] < spread["as it is"] < spread["sharpening"]
     assert all(p.n == 20 and p.auc.low <= p.auc.high for c in found.values() for p in c.points)
 
 
