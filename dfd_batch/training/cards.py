@@ -18,9 +18,9 @@ from dfd_batch.training.selection import Rows, used_rows
 
 HINT = "A verdict is a hint for a human, not a proof."
 POOLING = Pooling(strategy="mean", encoder_weight=0.5)
-"""Calibrated on single faces or clips, and only a mean stays comparable when a video has more. A
-head that learned from no clip of real fakes finds them at an AUC of .66 where its frame encoder has
-.93 (`evaluation.left_out`), and .82 with half of the encoder's own word."""
+"""Calibrated on single faces or clips, and only a mean stays comparable when a video has more. Of
+kinds of fakes that it has not learned a head forgets what the frames tell (`evaluation.left_out`),
+hence the encoder's own word."""
 TITLES = {"dfdc": "DFDC training-set face crops"}
 CHOSEN_ON = {
     "dfdc_auc": "labelled/dfdc split dev (400 pairs), faces; chosen on it",

@@ -77,6 +77,9 @@ def test_every_kind_is_measured_by_a_head_that_learned_from_the_others(
             assert all(0 <= f.value <= 1 for f in (unseen.learned, unseen.left_out, unseen.mean))
             assert unseen.learned.n == unseen.left_out.n == unseen.mean.n
     assert any(u.learned != u.left_out for of in found.values() for u in of.values())
+    learned.clear()
+    alone = left_out.measure(str(tmp_path / "d"), config, ["static"])
+    assert len(learned) == 1 and all(set(of) <= {"static"} for of in alone.values())
 
 
 def test_a_detector_of_frames_is_refused(config: TrainConfig, tmp_path: Path) -> None:
