@@ -395,3 +395,22 @@ def test_swaps_and_h264_are_left_out_over_time_as_well(
     assert drawn(("swap",)) == (False, True)
     assert drawn(("h264",)) == (True, False)
     assert len({clips_mark(config(work, without=w)) for w in ((), ("swap",), ("h264",))}) == 3
+
+
+def test_a_partly_forged_film_stands_in_for_a_genuine_one_as_far_as_it_is_genuine(
+    tmp_path: Path,
+) -> None:
+    group = next(f"g{i}" for i in range(99) if not pools.is_held_out(f"g{i}"))
+    faces = []
+    for name, forged in (("a.mp4", range(6, 12)), ("b.mp4", range(6))):
+        for t in range(12):
+            grey = 200 if t in forged else 60
+            patch, label = np.full((80, 80, 3), grey, np.uint8), int(t in forged)
+            points = template() * 80
+            faces.append(pools.Face(patch, points, 64.0, name, label, group, frame=t))
+    pools.write(tmp_path / "pools" / "partly", faces)
+    forge = ClipForge(config(tmp_path), False, {"labelled": 1.0}, untouched=True)
+    for number in range(20):
+        pair = forge.pair(number)
+        assert pair.genuine.max() < 100
+        assert pair.fake[pair.labels == 1].min() > 100
