@@ -148,8 +148,8 @@ class Features(_Section):
 
     views: Annotated[int, Field(ge=1, le=32)] = 1
     """Random looks at each crop whose answers are averaged; with 8, attacks on the exact crop lose
-    more than half of their hold, at `views` times the networks' cost. Calibrate for it: `dfd
-    calibrate`."""
+    more than half of their hold (those that reckon with views hardly), at `views` times the
+    networks' cost. Calibrate for it: `dfd calibrate`."""
 
 
 class Pools(_Section):
