@@ -87,7 +87,8 @@ def _own_outs(work: Path) -> list[str]:
     for path in (work / f"{name}.json" for name in RUNS):
         if path.is_file():
             account = json.loads(path.read_text(encoding="utf-8"))
-            outs += account.get("outs", [])
+            # Accounts of before 0.9.1 name the last place alone.
+            outs += account.get("outs") or [str(Path(account["config"]["out"]).resolve())]
     return outs
 
 

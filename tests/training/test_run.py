@@ -316,6 +316,15 @@ def test_a_detector_of_others_is_not_written_over(work: Path, tmp_path: Path) ->
     assert (theirs / "card.json").read_bytes() == before
 
 
+def test_a_run_of_before_goes_on(work: Path) -> None:
+    mine = arguments(work, "--temporal", "none")
+    assert dfd(*mine)[0] == 0
+    account = json.loads((work / "run.json").read_text())
+    former = {key: value for key, value in account.items() if key not in ("outs", "media")}
+    (work / "run.json").write_text(json.dumps(former))
+    assert dfd(*mine, "--images", "40")[0] == 0
+
+
 def own_pools(work: Path) -> None:
     """Let a test add pools that no other test sees."""
     shared = (work / "pools").resolve()
