@@ -80,6 +80,8 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         self._config = config
         self._n_steps = n_steps
         self._rank, self._world = rank, world
+        n = config.batch_pairs
+        self._labelled_places = sum((k + 0.5) / n < config.labelled_share for k in range(n))
         self._pools = training_pools(config.work)
         used = {name: used_of(name, pool, config) for name, pool in self._pools.items()}
         self._genuine = {
@@ -126,11 +128,11 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def _twins(self, step: int, k: int, rng: Generator) -> Twins:
         # Kinds have fixed places in the batch, so that every batch holds the same mixture.
-        n, share = self._config.batch_pairs, self._config.labelled_share
-        n_labelled = sum((j + 0.5) / n < share for j in range(n))
-        if k < n_labelled and self._pairs:
-            return self._labelled(step * n_labelled + k, rng)
-        if (k + 0.5) / n > 1 - self._config.generated_share and self._generated_rows:
+        if k < self._labelled_places and self._pairs:
+            return self._labelled(step * self._labelled_places + k, rng)
+        if (
+            k + 0.5
+        ) / self._config.batch_pairs > 1 - self._config.generated_share and self._generated_rows:
             return self._generated(rng)
         return self._forged(rng)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -19,14 +19,15 @@ from dfd_batch.outcomes import UsageError
 from dfd_batch.training import pools
 from dfd_batch.training.clip_features import ClipFeatures
 from dfd_batch.training.config import TrainConfig
+from dfd_batch.training.temporal_head import fit_head
 from tests.training.conftest import face_image, template
 
 
-def detector(directory: Path, temporal: str) -> str:
+def detector(directory: Path, temporal: Literal["lstm", "none"]) -> str:
     torch.manual_seed(0)
     own = Architecture(
         encoder="mobilenetv2_035",
-        temporal=temporal,  # type: ignore[arg-type]
+        temporal=temporal,
         hidden=16,
         motion=6 if temporal != "none" else 0,
     )
@@ -60,11 +61,10 @@ def test_every_kind_is_measured_by_a_head_that_learned_from_the_others(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned: list[set[str]] = []
-    fit = left_out.fit_head  # type: ignore[attr-defined]
 
     def spied(train: ClipFeatures, *given: Any) -> TemporalHead:
         learned.append(set(train.operations))
-        return fit(train, *given)
+        return fit_head(train, *given)
 
     monkeypatch.setattr(left_out, "fit_head", spied)
     found = left_out.measure(detector(tmp_path / "d", "lstm"), config)

@@ -43,17 +43,19 @@ def clips(n_pairs: int, seed: int, people: int = 8, frames: int = FRAMES) -> Cli
     )
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> temporal_head.TemporalHead:
-    directory: Path = tmp_path_factory.mktemp("head")
-    config = TrainConfig(
+def settings(directory: Path) -> TrainConfig:
+    return TrainConfig(
         work=directory,
         out=directory / "out",
         architecture=Architecture(temporal="gru", hidden=32, motion=0),
         temporal_epochs=25,
         temporal_learning_rate=5e-3,
     )
-    return temporal_head.fit_head(clips(320, 0), config, DIM)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> temporal_head.TemporalHead:
+    return temporal_head.fit_head(clips(320, 0), settings(tmp_path_factory.mktemp("head")), DIM)
 
 
 def test_it_finds_forged_clips_and_which_of_their_frames_are_forged(
@@ -88,13 +90,6 @@ KINDS = ("temporal head", "mean of frames")
 
 @pytest.mark.parametrize("people", [1, 2, 6])
 def test_it_learns_however_few_people_there_are(tmp_path: Path, people: int) -> None:
-    config = TrainConfig(
-        work=tmp_path,
-        out=tmp_path / "out",
-        architecture=Architecture(temporal="gru", hidden=32, motion=0),
-        temporal_epochs=25,
-        temporal_learning_rate=5e-3,
-    )
-    trained = temporal_head.fit_head(clips(320, 0, people), config, DIM)
+    trained = temporal_head.fit_head(clips(320, 0, people), settings(tmp_path), DIM)
     fresh = clips(100, 1)
     assert auc(fresh.clip_labels, head_logits(trained, fresh)[0]) > 0.8
