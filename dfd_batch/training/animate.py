@@ -18,8 +18,9 @@ COARSE_PX = 8
 """Between the places where a motion is computed; it is smooth in between."""
 REACH = 0.2, 0.6
 """Of a landmark's pull, in eye distances."""
-CALM = 0.5, 2.0
-"""Standard deviation of the smoothing of what drives a still, in frames."""
+CALM = 1.0, 5.0
+"""Standard deviation of the smoothing of what drives a still, in frames: generated heads turn and
+nod without a tremble, and those that hardly speak are forgeries as well."""
 STRONGER = 0.5, 2.5
 """By how many times itself an expression grows."""
 FURTHEST = 0.25
@@ -36,7 +37,7 @@ def reenacted(still: Image, own: Points, driving: Points, rng: Generator) -> Ima
         rng: Every choice is drawn from it.
     """
     # What drives a still has no noise: that of landmarks would make it tremble, an easy tell.
-    points = calmed(driving, rng.uniform(*CALM))
+    points = calmed(driving, float(np.exp(rng.uniform(*np.log(CALM)))))
     reach, stands = rng.uniform(*REACH) * eye_distance(own), bool(rng.random() < 0.5)
     frames = [
         _animated(still, own, now, similarity(now, own), reach, stands=stands) for now in points
@@ -51,12 +52,14 @@ def calmed(path: Points, spread: float) -> Points:
         path: (T, 68, 2).
         spread: Standard deviation of the smoothing in frames.
     """
-    n = len(path)
-    ends = ((n - 1, n - 1), (0, 0), (0, 0))
+    if len(path) < 2:
+        return path
+    beyond = int(4 * spread) + 1  # as far as the filter reaches
+    ends = ((beyond, beyond), (0, 0), (0, 0))
     # Turned over at the ends: a mere mirror would let every face slow down there.
-    longer = np.pad(path, ends, mode="reflect", reflect_type="odd") if n > 1 else path
+    longer = np.pad(path, ends, mode="reflect", reflect_type="odd")
     smooth = gaussian_filter1d(longer, spread, axis=0, mode="nearest")
-    return np.asarray(smooth[max(n - 1, 0) : max(n - 1, 0) + n], np.float32)
+    return np.asarray(smooth[beyond : beyond + len(path)], np.float32)
 
 
 def driven(own: Points, driver: Points) -> Points:

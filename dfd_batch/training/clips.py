@@ -24,7 +24,7 @@ from dfd_batch.training.filming import Filming
 from dfd_batch.training.pools import Image, Pool
 from dfd_batch.training.selection import beside_strangers, pairs_of
 
-FORGED_AS = 3
+FORGED_AS = 4
 """Number of the recipe: raise it where clips of the same settings come out otherwise."""
 Kind = Literal["clip", "still", "labelled"]
 Face = tuple[Pool, int]

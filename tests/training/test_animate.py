@@ -42,11 +42,11 @@ def test_a_driven_still_moves_its_mouth_and_is_itself_in_the_beginning() -> None
 
 def test_what_drives_a_still_is_calm_and_does_not_slow_down_at_its_ends() -> None:
     steady = POINTS[None] + np.arange(16, dtype=np.float32)[:, None, None]
+    trembling = steady + np.random.default_rng(0).normal(0, 1, steady.shape).astype(np.float32)
     for spread in animate.CALM:
         np.testing.assert_allclose(animate.calmed(steady, spread), steady, atol=1e-3)
-    trembling = steady + np.random.default_rng(0).normal(0, 1, steady.shape).astype(np.float32)
-    left = animate.calmed(trembling, 1.0) - steady
-    assert np.diff(left, axis=0).std() < np.diff(trembling - steady, axis=0).std() / 3
+        left = animate.calmed(trembling, spread) - steady
+        assert np.diff(left, axis=0).std() < np.diff(trembling - steady, axis=0).std() / 3
     assert np.array_equal(animate.calmed(steady[:1], 1.0), steady[:1])
 
 
