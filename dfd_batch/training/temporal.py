@@ -69,6 +69,7 @@ def add_temporal(config: TrainConfig, encoder_checkpoint: Path, out: Path) -> Mo
     training = card.training.model_copy(
         update={
             "command": _commands(base.card, command),
+            "seed": config.seed,  # of these clips, which `evaluation.left_out` asks for again
             "clips_seen": config.clips,
             "hours": hours,
             "data": cards.with_sources(card.training.data, cards.sources(config)),

@@ -131,8 +131,9 @@ def test_a_detector_with_motion_is_made_and_says_what_it_brings(
     assert any("false alarms" in name for name in told)
 
     monkeypatch.setattr(temporal, "fit_motion", None)  # a known motion encoder is taken over
-    taken = settings.model_copy(update={"motion_from": str(work / "full")})
-    temporal.add_temporal(taken, settings.out, work / "other")
+    taken = settings.model_copy(update={"motion_from": str(work / "full"), "seed": 7})
+    other = temporal.add_temporal(taken, settings.out, work / "other").training
+    assert (other.seed, other.clips_seen) == (7, 32)  # from which its clips can be made again
     ours, theirs = made.part("motion"), checkpoint.load(str(work / "other")).part("motion")
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(UsageError, match="has 0 motion features"):
