@@ -180,8 +180,8 @@ class ObjectFaces:
         middle = clip.frames[tracking.anchors(shot)[0]]
         best, best_confidence = None, 0.0
         for look in dear_looks(self._cheap, luma):
-            if best is not None and look.turns and not best.turns:
-                break  # found upright; no need to turn the picture
+            if best is not None and (look.evened or (look.turns and not best.turns)):
+                break  # found upright and as it is; no need to turn or change the picture
             (faces,) = self._detector.look([turned(middle, look.turns)], look)
             confidence = max((face.confidence for face in faces), default=0.0)
             once = len(clip.frames) == 1 and look.turns

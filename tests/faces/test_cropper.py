@@ -123,6 +123,13 @@ def test_a_dim_face_is_found(studio: Studio, eileen: Picture) -> None:
     assert len(studio.image(dim)) == 1
 
 
+def test_a_face_of_little_contrast_is_found(studio: Studio, eileen: Picture) -> None:
+    noise = np.random.default_rng(0).normal(0, 2, eileen.shape)
+    crops = studio.image((eileen * 0.1 + 110 + noise).astype(np.uint8))
+    assert len(crops) == 1
+    assert iou(crops.boxes[0], FACE) > 0.7
+
+
 def test_boxes_are_in_displayed_pixels_whatever_the_decoded_size(
     studio: Studio, eileen: Picture
 ) -> None:
