@@ -24,6 +24,8 @@ LIFT = 0.04
 AREA = 1.5
 """Pixels per crop pixel above which the picture is shrunk by area before it is sampled, as in
 training (`training.degrade.Geometry`)."""
+FILLED = 0.75
+"""A square of this share of a picture's short side shows the picture to be cut to the face."""
 HALF = 0.9
 """Pixels per crop pixel that halving, the fast way of shrinking, may at least leave."""
 
@@ -59,6 +61,27 @@ def face_square(landmarks: Points, margin: float, size: float | None = None) -> 
     size = face_size(landmarks) if size is None else size
     x, y = landmarks[[0, 1, 3, 4]].astype(np.float64).mean(axis=0)
     return Square(float(x), float(y) - LIFT * size, margin * size)
+
+
+def inside(square: Square, width: int, height: int) -> Square:
+    """Return the square of a picture that was cut to its face: moved, or shrunk, to lie inside.
+
+    Beyond the edge there are only invented pixels, and of a face so close MTCNN misjudges the size:
+    of 800 labelled crops of DFDC the fake of a pair scores higher in 96.5 % where squares lie
+    inside, 95.0 % where they reach over. A smaller square stays as it is.
+
+    Args:
+        square: In pixels of the picture.
+        width: Of the picture.
+        height: Likewise.
+    """
+    if square.side < FILLED * min(width, height):
+        return square
+    side = min(square.side, width, height)
+    half = side / 2
+    return Square(
+        min(max(square.x, half), width - half), min(max(square.y, half), height - half), side
+    )
 
 
 def cut(frame: Frame, square: Square, size: int) -> Frame:

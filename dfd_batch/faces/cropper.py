@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import Preprocessing
 from dfd_batch.faces import track as tracking
-from dfd_batch.faces.crop import Square, cut, face_square
+from dfd_batch.faces.crop import Square, cut, face_square, inside
 from dfd_batch.faces.detect import Detection, Detector, Look, closer, dear_looks
 from dfd_batch.faces.keep import Kept, Run
 from dfd_batch.faces.people import People, look_of
@@ -25,16 +25,26 @@ SURELY_UPRIGHT = 0.998
 
 
 class FaceCropper:
-    """MTCNN and the geometry of one checkpoint; loaded once per process."""
+    """MTCNN and the geometry of one checkpoint; loaded once per process.
 
-    def __init__(self, faces: Faces, preprocessing: Preprocessing) -> None:
+    Args:
+        faces: How faces are found and which are judged.
+        preprocessing: Of the checkpoint.
+        confined: The squares of stills that are cut to a face lie inside of them (`crop.inside`).
+    """
+
+    def __init__(
+        self, faces: Faces, preprocessing: Preprocessing, *, confined: bool = True
+    ) -> None:
         self._faces = faces
         self._preprocessing = preprocessing
+        self._confined = confined
         self._detector = Detector()
 
     def start(self, probe: Probe) -> ObjectFaces:
         """Return what collects the faces of one object."""
-        return ObjectFaces(self._detector, self._faces, self._preprocessing, probe)
+        confined = self._confined and probe.media == "image"
+        return ObjectFaces(self._detector, self._faces, self._preprocessing, confined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +70,16 @@ class ObjectFaces:
     """The faces of one object, clip by clip; keeps crops, never frames."""
 
     def __init__(
-        self, detector: Detector, faces: Faces, preprocessing: Preprocessing, probe: Probe
+        self,
+        detector: Detector,
+        faces: Faces,
+        preprocessing: Preprocessing,
+        confined: bool,
     ) -> None:
         self._detector = detector
         self._faces = faces
         self._preprocessing = preprocessing
-        self._probe = probe
+        self._confined = confined
         self._cheap = Look(
             faces.detect_long_side, faces.min_detect_px, confidence=faces.detector_confidence
         )
@@ -226,6 +240,9 @@ class ObjectFaces:
             face_square(points, margin, face)
             for points, face in zip(path.landmarks, path.sizes, strict=True)
         ]
+        if self._confined:
+            height, width = turned(clip.frames[0], look.turns).shape[:2]
+            squares = [inside(square, width, height) for square in squares]
         heights = (path.boxes[:, 3] - path.boxes[:, 1]) / clip.scale
         crops, good = [], []
         for i, frame in enumerate(path.frames):

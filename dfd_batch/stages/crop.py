@@ -31,9 +31,16 @@ class Crop:
     Args:
         context: Of the run.
         watch: Is shown every clip before its faces are looked for; must copy what it keeps.
+        confined: As scans cut stills, see `FaceCropper`; not for crops wider than the network's.
     """
 
-    def __init__(self, context: RunContext, watch: Callable[[Clip], None] | None = None) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        watch: Callable[[Clip], None] | None = None,
+        *,
+        confined: bool = True,
+    ) -> None:
         self._cell = Cell(context.settings.limits)
         self._cell.start()
         import torch
@@ -48,7 +55,7 @@ class Crop:
         self._sampling = settings.sampling
         self._fetcher = Fetcher(settings.storage, settings.limits)
         card = context.detector().card
-        self._cropper = FaceCropper(settings.faces, card.preprocessing)
+        self._cropper = FaceCropper(settings.faces, card.preprocessing, confined=confined)
         self._motion = MotionMaps() if card.architecture.motion else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:

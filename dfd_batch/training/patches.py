@@ -70,7 +70,8 @@ class Patches:
         self._plan = plan
         wide = Preprocessing(crop_size=PATCH_PX, margin=plan.margin * PATCH_PX / CANONICAL_PX)
         card = ModelCard(name="preparation", version="", description="", preprocessing=wide)
-        self._crop = Crop(RunContext(plan.settings, "", "", "", date.min, Checkpoint(card, {})))
+        context = RunContext(plan.settings, "", "", "", date.min, Checkpoint(card, {}))
+        self._crop = Crop(context, confined=False)
         self._network = Landmark68(plan.landmarks) if plan.landmarks else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:

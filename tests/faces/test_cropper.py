@@ -108,6 +108,23 @@ def test_a_tight_crop_that_the_face_fills_is_found(studio: Studio, eileen: Pictu
     assert 0.75 < (crops.boxes[0, 3] - crops.boxes[0, 1]) / 224 < 1.3
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_still_cut_to_its_face_is_judged_without_invented_edges(
+    studio: Studio, eileen: Picture, turns: int
+) -> None:
+    tight = cv2.resize(eileen[66:176, 180:270], (200, 244), interpolation=cv2.INTER_CUBIC)
+    crop = studio.image(np.ascontiguousarray(np.rot90(tight, turns))).crops[0].astype(int)
+    assert np.abs(np.diff(crop, axis=0)).sum((1, 2)).min() > 0
+    assert np.abs(np.diff(crop, axis=1)).sum((0, 2)).min() > 0
+
+
+def test_a_still_with_room_around_the_face_is_cut_as_a_film_is(
+    studio: Studio, eileen: Picture
+) -> None:
+    corner = np.ascontiguousarray(eileen[60:, 180:])  # the square reaches over two edges
+    assert np.array_equal(studio.image(corner).crops, studio.video([corner]).crops)
+
+
 def test_a_small_face_in_a_large_picture_is_found(studio: Studio, eileen: Picture) -> None:
     rng = np.random.default_rng(0)
     room = cv2.resize(rng.integers(60, 160, (9, 16, 3)).astype(np.uint8), (1920, 1080))
