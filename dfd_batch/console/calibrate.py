@@ -131,7 +131,7 @@ def _sample(source: str | None, place: str, base: ModelCard, settings: Settings)
 
         objects = listing(source, settings.select, settings.storage, exclude_under=place)
         wanted &= pc.field("media_id").isin(pa.array([o.media_id for o in objects], pa.string()))
-    columns = ["media", "outcome", "probability"]
+    columns = ["uri", "media", "outcome", "probability"]
     rows = read.latest(reports_uri(place), settings.storage, columns, wanted, by=read.URI_KEY)
     scored = rows.filter(pc.field("outcome") == "scored")
     if not scored.num_rows:
@@ -141,7 +141,7 @@ def _sample(source: str | None, place: str, base: ModelCard, settings: Settings)
             f"settings in {place}; outcomes: {outcomes}."
         )
     return Sample(
-        scored.column("probability").to_numpy(),
+        read.probabilities(scored),
         np.array(pc.equal(scored.column("media"), "video")),
         dict(Counter(rows.column("outcome").to_pylist())),
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dfd_batch.evaluation.labels import TestSet
 from dfd_batch.evaluation.metrics import Floats
 from dfd_batch.evaluation.segments import Video
+from dfd_batch.reports import read
 from dfd_batch.training.sources import Sample
 
 COLUMNS = (
@@ -52,6 +53,9 @@ class Verdicts:
     Args:
         test: The labelled media.
         rows: Report rows of one detector with `COLUMNS`, one per URI.
+
+    Raises:
+        UsageError: A scored row has no probability.
     """
 
     def __init__(self, test: TestSet, rows: pa.Table) -> None:
@@ -70,7 +74,7 @@ class Verdicts:
         self.samples: tuple[Sample, ...] = tuple(samples)
         self.rows: pa.Table = rows.take(pa.array(at, pa.int64()))
         self.labels = np.array([s.label for s in samples], bool)
-        self.scores = self.numbers("probability")
+        self.scores = read.probabilities(self.rows)
         self.groups = [s.group for s in samples]
         self.is_video = np.array(pc.equal(self.rows.column("media"), "video"), bool)
         thresholds = self.numbers("threshold")

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
+from numpy.typing import NDArray
 
 from dfd_batch import storage as stores
 from dfd_batch.outcomes import RETRYABLE, UsageError
@@ -76,6 +77,20 @@ def _firsts(rows: pa.Table, by: Sequence[str], order: list[tuple[str, str]]) -> 
         .column("at_first")
     )
     return rows.take(firsts)
+
+
+def probabilities(scored: pa.Table) -> NDArray[np.float64]:
+    """Return the probabilities (N,) of scored rows, with the columns `uri` and `probability`.
+
+    Raises:
+        UsageError: One has none, which no scan writes (names it).
+    """
+    found = scored["probability"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))  # NaN is neither
+    if len(wrong):
+        uri, told = scored["uri"][int(wrong[0])].as_py(), found[wrong[0]]
+        raise UsageError(f"The reports call {uri} scored with {told} for a probability.")
+    return np.asarray(found, np.float64)
 
 
 def find(reports_uri: str, storage: Storage, wanted: str) -> list[dict[str, Any]]:

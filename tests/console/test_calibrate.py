@@ -198,6 +198,13 @@ def test_a_newer_verdict_of_an_object_counts_instead_of_the_older(
     assert json.loads(done.stdout)["outcomes"] == {"scored": 300, "empty": 100}
 
 
+def test_a_scored_row_without_a_probability_is_refused(base: Path, tmp_path: Path) -> None:
+    write(tmp_path / "in", base, [*GENUINE, np.nan])
+    done = calibrate(base, tmp_path / "own", "--reports", tmp_path / "in")
+    assert (done.exit_code, "/in/image400 scored with nan" in done.stderr) == (2, True)
+    assert not (tmp_path / "own").exists()
+
+
 def test_a_scan_that_stopped_is_told(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

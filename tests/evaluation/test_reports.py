@@ -135,6 +135,15 @@ def test_one_class_gives_nulls_and_its_rate(tmp_path):
     assert told["plots"] == [] and not (tmp_path / "e" / "roc.png").exists()
 
 
+@pytest.mark.parametrize("probability", [None, float("nan"), 1.5])
+def test_a_scored_row_without_a_probability_is_refused(tmp_path, probability):
+    labels = write_labels(tmp_path / "l.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
+    rows = [report_row(tmp_path / f"{n}.jpg", 0.5) for n in "ab"]
+    out = write_reports(tmp_path / "out", [rows[0], rows[1] | {"probability": probability}])
+    code, told, _ = evaluate(labels, "--reports", out, "--out", tmp_path / "e")
+    assert (code, f"call {tmp_path}/b.jpg scored with" in told) == (2, True), told
+
+
 def test_a_picture_shows_each_detector(archive, tmp_path):
     labels, out = archive
     _, _, told = evaluate(labels, labels, "--reports", out, "--out", tmp_path / "e", "--draws", 20)
