@@ -29,6 +29,7 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.color": "#e2e8f0",
     "axes.axisbelow": True,
+    "text.parse_math": False,  # names may hold dollar signs
 }
 
 
@@ -102,7 +103,7 @@ def _panels(plots: Sequence[Plots], draw: Callable[[Axes, Sequence[Plots]], None
         for axis, test in zip(axes.flat, tests, strict=False):
             own = [plot for plot in plots if plot.test == test]
             draw(axis, own)
-            axis.set_title(test, parse_math=False)
+            axis.set_title(test)
             axis.legend(fontsize=8, frameon=False)
         for axis in axes.flat[len(tests) :]:
             axis.set_visible(False)

@@ -155,6 +155,17 @@ def test_a_picture_shows_each_detector(archive, tmp_path):
     assert page.count("<svg") == 2
 
 
+def test_pictures_take_names_as_they_are(tmp_path):
+    labels = write_labels(tmp_path / "$l$.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
+    names = (r"a$\no{$b", "$x^2$")
+    rows = [report_row(tmp_path / f"{n}.jpg", 0.5, name) for n in "ab" for name in names]
+    out = write_reports(tmp_path / "out", rows)
+    code, said, _ = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 5)
+    assert code == 0, said
+    (drawn,) = re.findall("<svg.*</svg>", (tmp_path / "e" / "evaluation.html").read_text(), re.S)
+    assert all(name in drawn for name in names)
+
+
 def test_lists_of_one_name_are_told_apart_whatever_it_is(archive, tmp_path):
     labels, out = archive
     names = ("mine (2).csv", "mine.csv", "mine.csv", "mine (2).csv")
