@@ -117,7 +117,7 @@ def _roc(axis: Axes, plots: Sequence[Plots]) -> None:
     _diagonal(axis)
     for i, plot in enumerate(plots):
         colour = COLOURS[i % len(COLOURS)]
-        axis.step(*plot.roc, where="post", color=colour, lw=1.6, label=plot.detector)
+        axis.plot(*plot.roc, color=colour, lw=1.6, label=plot.detector)
     axis.set(xlabel="false positive rate", ylabel="true positive rate")
 
 

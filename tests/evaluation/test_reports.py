@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.axes import Axes
 
 from dfd_batch import pipeline
 from dfd_batch.outcomes import UsageError
@@ -164,6 +165,26 @@ def test_pictures_take_names_as_they_are(tmp_path):
     assert code == 0, said
     (drawn,) = re.findall("<svg.*</svg>", (tmp_path / "e" / "evaluation.html").read_text(), re.S)
     assert all(name in drawn for name in names)
+
+
+def test_the_drawn_roc_has_the_area_that_is_told(tmp_path, monkeypatch):
+    """Equal scores count half, so their stretch of the curve is a slope and no step."""
+    drawn, plot_line = [], Axes.plot
+
+    def plot_noted(axis, *xy, **look):
+        if look.get("drawstyle", "default") == "default":  # steps are lines, too
+            drawn.append(xy)
+        return plot_line(axis, *xy, **look)
+
+    monkeypatch.setattr(Axes, "plot", plot_noted)
+    labels = write_labels(tmp_path / "l.csv", [f"{i}.jpg,{i % 2},,," for i in range(8)])
+    rows = [report_row(tmp_path / f"{i}.jpg", 0.9 if i == 1 else 0.5) for i in range(8)]
+    out = write_reports(tmp_path / "out", rows)
+    _, _, told = evaluate(labels, "--reports", out, "--out", tmp_path / "e", "--draws", 5)
+    (plot,) = told["plots"]
+    assert tuple(plot["roc"]) in drawn
+    auc = one(told, level="object", by="all", metric="AUC")["value"]
+    assert np.trapezoid(plot["roc"][1], plot["roc"][0]) == pytest.approx(auc)
 
 
 def test_lists_of_one_name_are_told_apart_whatever_it_is(archive, tmp_path):
