@@ -159,7 +159,7 @@ def _records(source: str, blob: bytes) -> list[Record]:
             return list(table.to_pylist())
         text = blob.decode("utf-8-sig")
         if source.lower().endswith(".jsonl"):
-            return [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
+            return [dict(json.loads(line)) for line in text.split("\n") if line.strip()]
         return list(csv.DictReader(io.StringIO(text, newline="")))
     except (pa.ArrowException, OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{source} cannot be read as a list of labels: {error}.") from None

@@ -64,6 +64,13 @@ def test_nought_and_false_are_values_and_what_lacks_is_none(tmp_path):
     assert real.attributes == {"quality": "", "clean": "", "late": "x"}
 
 
+def test_a_line_of_jsonl_ends_nowhere_but_at_its_end(tmp_path):
+    names = ["/a\u2028b.mp4", "/a\u0085b.mp4", "/a b.mp4"]
+    told = [json.dumps({"uri": name, "label": 0}, ensure_ascii=False) for name in names]
+    (tmp_path / "l.jsonl").write_bytes("\r\n".join([*told, ""]).encode())
+    assert [s.uri for s in read(tmp_path / "l.jsonl").samples] == names
+
+
 @pytest.mark.parametrize(
     ("name", "text", "by", "said"),
     [
