@@ -176,13 +176,16 @@ def _sample(record: Record, columns: dict[str, str], folder: str, by: tuple[str,
         raise ValueError(f"label {word!r} is none of {', '.join(LABELS)}")
     label = LABELS[word]
     told = {name: _told(record, name) for name in OPTIONAL}
+    segments = _segments(record.get("segments"))
+    if segments and not label:
+        raise ValueError("`segments` are manipulated stretches, but its label is genuine")
     return Sample(
         uri,
         label,
         told["group"] or uri,
         method=told["method"] if label else "",
         split=told["split"],
-        segments=_segments(record.get("segments")),
+        segments=segments,
         attributes={name: _told(record, name) for name in by},
         licence=told["licence"],
     )
@@ -195,10 +198,13 @@ def _told(record: Record, name: str) -> str:
 
 
 def _segments(told: Any) -> tuple[tuple[float, float], ...]:
-    pairs = json.loads(told) if isinstance(told, str) and told.strip() else told or ()
-    found = tuple((float(start), float(end)) for start, end in pairs)
+    try:
+        pairs = json.loads(told) if isinstance(told, str) and told.strip() else told or ()
+        found = tuple((float(start), float(end)) for start, end in pairs)
+    except (ValueError, TypeError):
+        found = ((math.nan, math.nan),)
     if not all(math.isfinite(end) and 0 <= start < end for start, end in found):
-        raise ValueError("`segments` are not (start, end) in seconds")
+        raise ValueError(f"`segments` are not [[start, end], …] in seconds: {told}")
     return found
 
 
