@@ -83,7 +83,7 @@ def read(
         storage: How object storage is reached.
         layout: Of `training.sources.LAYOUTS`; guessed when None.
         split: Only these media.
-        by: Further columns of a list to slice by.
+        by: Further columns of a list to slice by; a data set is sliced by all that it tells.
 
     Raises:
         UsageError: The source cannot be read or scanned, lacks a column, names an object twice
@@ -102,6 +102,7 @@ def read(
             )
         prepared = {sample.uri: sample.split for sample in splits.assign(samples)[0]}
         samples = [replace(s, split=prepared.get(s.uri, "")) for s in samples]
+        _require(by, sorted({name for s in samples for name in s.attributes}), source)
     if split is not None:
         known = sorted({s.split for s in samples} - {""})
         samples = [s for s in samples if s.split == split]
@@ -130,9 +131,7 @@ def _listed(source: str, storage: Storage, by: tuple[str, ...]) -> list[Sample]:
         return []
     # None: fields beyond a CSV's head
     told = [name for name in dict.fromkeys(itertools.chain(*records)) if name is not None]
-    for column in by:
-        if column not in told:
-            raise UsageError(f"{source} has no column {column!r}; it has {', '.join(told)}.")
+    _require(by, told, source)
     columns = {}
     for what, names in NAMES.items():
         found = next((name for name in names if name in told), None)
@@ -149,6 +148,14 @@ def _listed(source: str, storage: Storage, by: tuple[str, ...]) -> list[Sample]:
         except (ValueError, TypeError) as error:
             raise UsageError(f"{source}, record {number}: {error}.") from None
     return samples
+
+
+def _require(by: Iterable[str], told: list[str], source: str) -> None:
+    """Refuse to slice by what a source says nothing of."""
+    for column in by:
+        if column not in told:
+            has = ", ".join(told) or "none"
+            raise UsageError(f"{source} has no column {column!r}; it has {has}.")
 
 
 def _records(source: str, blob: bytes) -> list[Record]:

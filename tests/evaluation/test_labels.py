@@ -91,6 +91,8 @@ def test_a_folder_is_read_by_its_layout(tmp_path):
         (tmp_path / name).touch()
     test = read(tmp_path)
     assert test.name == tmp_path.name
+    with pytest.raises(UsageError, match=r"no column 'camera'; it has none\.$"):
+        read(tmp_path, by=["camera"])
     assert {s.uri: s.label for s in test.samples} == {
         str(tmp_path / "real/a.jpg"): 0,
         str(tmp_path / "fake/b.jpg"): 1,
