@@ -89,7 +89,8 @@ def read(
         UsageError: The source cannot be read or scanned, lacks a column, names an object twice
             with different labels, or nothing is left.
     """
-    name = source.rstrip("/").rpartition("/")[2]
+    place = source if stores.is_s3(source) else stores.local_uri(stores.local_path(source))
+    name = place.rstrip("/").rpartition("/")[2]  # "." has none
     if source.lower().endswith(SUFFIXES):
         samples = _listed(source, storage, tuple(by))
         name = name.rpartition(".")[0]

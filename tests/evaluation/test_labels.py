@@ -99,6 +99,14 @@ def test_a_folder_is_read_by_its_layout(tmp_path):
     }
 
 
+def test_a_test_set_has_its_name_wherever_one_stands(tmp_path, monkeypatch):
+    for name in ("mine/real/a.jpg", "mine/fake/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "mine" / "real")
+    assert read("..").name == read("../.").name == read(f"file://{tmp_path}/mine/").name == "mine"
+
+
 def test_splits_of_a_folder_are_those_of_its_preparation(tmp_path):
     for name in (f"{kind}/{i}.jpg" for kind in ("real", "fake") for i in range(40)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
