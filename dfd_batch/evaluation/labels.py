@@ -29,7 +29,9 @@ OPTIONAL = ("group", "method", "split", "licence", "segments")
 SPLITS = ("train", "val", "test")
 LABELS = {"0": 0, "1": 1, "real": 0, "genuine": 0, "fake": 1, "manipulated": 1}
 PARENTS = 2
-"""Relative paths of a list are looked for beside it, then in so many folders above."""
+"""Relative paths of a list are looked for beside it, then in so many folders above …"""
+LOOKED_FOR = 100
+"""… by so many of them: the first ones may be missing."""
 
 Record = dict[str, Any]
 
@@ -225,10 +227,10 @@ def _folder(source: str, uris: list[str]) -> str:
     if stores.is_s3(source):
         return source.rpartition("/")[0]
     beside = os.path.abspath(stores.local_path(source).parent)  # noqa: PTH100
-    relative = next((uri for uri in uris if not _is_absolute(uri)), "")
+    relative = [uri for uri in uris if not _is_absolute(uri)][:LOOKED_FOR]
     folder = beside
     for _ in range(PARENTS + 1):
-        if os.path.exists(os.path.join(folder, relative)):  # noqa: PTH110, PTH118
+        if any(os.path.exists(os.path.join(folder, uri)) for uri in relative):  # noqa: PTH110, PTH118
             return folder
         folder = os.path.dirname(folder)  # noqa: PTH120
     return beside

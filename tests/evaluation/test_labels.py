@@ -24,8 +24,9 @@ def test_paths_are_below_the_list_or_a_folder_above_it(tmp_path):
     (folder / "beside.jpg").touch()
     (data / "above.jpg").touch()
     for name, where in (("beside.jpg", folder), ("above.jpg", data), ("nowhere.jpg", folder)):
-        (folder / "l.csv").write_text(f"file,label,group\n{name},1,g\n")
-        (sample,) = read(folder / "l.csv").samples
+        (folder / "l.csv").write_text(f"file,label,group\nlost.jpg,1,h\n{name},1,g\n")
+        lost, sample = read(folder / "l.csv").samples
+        assert lost.uri == str(where / "lost.jpg")
         assert (sample.uri, sample.label, sample.group) == (str(where / name), 1, "g")
 
 
