@@ -77,8 +77,8 @@ class Verdicts:
         self.scores = read.probabilities(self.rows)
         self.groups = [s.group for s in samples]
         self.is_video = np.array(pc.equal(self.rows.column("media"), "video"), bool)
-        thresholds = self.numbers("threshold")
-        self.threshold = float(thresholds[0]) if len(thresholds) else None
+        thresholds = pc.drop_null(self.rows.column("threshold"))
+        self.threshold: float | None = thresholds[0].as_py() if len(thresholds) else None
 
     def __len__(self) -> int:
         return len(self.samples)

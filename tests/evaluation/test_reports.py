@@ -145,6 +145,15 @@ def test_a_scored_row_without_a_probability_is_refused(tmp_path, probability):
     assert (code, f"call {tmp_path}/b.jpg scored with" in told) == (2, True), told
 
 
+def test_without_a_threshold_there_is_no_rate_at_it(tmp_path):
+    labels = write_labels(tmp_path / "l.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
+    rows = [report_row(tmp_path / f"{n}.jpg", 0.5, threshold=None) for n in "ab"]
+    words = ("--reports", write_reports(tmp_path / "out", rows), "--draws", 5)
+    code, _, told = evaluate(labels, *words, "--out", tmp_path / "e")
+    assert code == 0
+    assert not {"false alarms", "detected"} & {r["metric"] for r in told["rows"]}
+
+
 def test_a_picture_shows_each_detector(archive, tmp_path):
     labels, out = archive
     _, _, told = evaluate(labels, labels, "--reports", out, "--out", tmp_path / "e", "--draws", 20)
