@@ -66,7 +66,10 @@ def matched(video: Video, at: float, most: int | None = None) -> NDArray[np.bool
 
 
 def _average_precision(videos: Sequence[Video], counts: Floats, at: float) -> Floats:
-    """Return the area (B,) under the precision-recall curve, precision made non-increasing."""
+    """Return the area (B,) under the precision-recall curve, precision made non-increasing.
+
+    Segments of equal confidence count together, whichever video comes first.
+    """
     hits = np.concatenate([matched(v, at) for v in videos])
     confidence = np.concatenate([np.sort(v.confidence)[::-1] for v in videos])
     of = np.repeat(np.arange(len(videos)), [len(v.found) for v in videos])
@@ -75,6 +78,8 @@ def _average_precision(videos: Sequence[Video], counts: Floats, at: float) -> Fl
     weight = counts[:, of[order]]
     right = (weight * hits[order]).cumsum(1)
     precision = right / np.maximum(weight.cumsum(1), 1e-12)
+    last = np.searchsorted(-confidence[order], -confidence[order], "right") - 1
+    precision = precision[:, last]
     best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
     steps = np.diff(right, axis=1, prepend=0)
     return _ratio((best * steps).sum(1), n_true)

@@ -50,6 +50,12 @@ def test_average_precision_by_hand():
     assert found["AR@100"] == pytest.approx((10 + 9) / 10 / 3)
 
 
+def test_equal_confidence_counts_together_whatever_the_order():
+    right, wrong = video([(0, 10)], [(0, 10)], [0.8], "a"), video([], [(3, 4)], [0.8], "b")
+    for videos in ([right, wrong], [wrong, right]):
+        assert values(videos)["AP@0.5"] == pytest.approx(1 / 2)
+
+
 def test_false_segments_on_genuine_videos_cost_precision():
     fake = video([(0, 10)], [(0, 10)], [0.5], "a")
     alarm = video([], [(3, 4)], [0.9], "b")
