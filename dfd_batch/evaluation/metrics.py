@@ -69,7 +69,8 @@ def tpr_at(most_fpr: float) -> Callable[[Tally], Floats]:
         if tally.n_genuine * most_fpr < 1 - _TINY:
             return np.full(len(tally.genuine), np.nan)
         fpr, tpr = tally.rates
-        return np.asarray(np.where(fpr <= most_fpr + _TINY, tpr, 0).max(1), np.float64)
+        few = np.where(np.isnan(fpr), np.nan, fpr <= most_fpr + _TINY)
+        return np.asarray((few * tpr).max(1), np.float64)
 
     return figure
 

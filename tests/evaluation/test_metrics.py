@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from dfd_batch.evaluation.bootstrap import Estimate, auc_difference, measure
-from dfd_batch.evaluation.metrics import AT_THRESHOLD, METRICS
+from dfd_batch.evaluation.metrics import AT_THRESHOLD, METRICS, Tally
 from dfd_batch.training import evaluate as training
 
 MEDIA = st.lists(
@@ -62,6 +62,13 @@ def test_a_false_positive_rate_that_cannot_be_seen_is_null():
     found = values(labels, np.linspace(0, 1, 300))
     assert found["TPR@FPR 1 %"] == 1
     assert found["TPR@FPR 0.1 %"] is None
+
+
+def test_a_draw_without_genuine_media_tells_no_rate():
+    tally = Tally(np.array([0.9, 0.1]), np.array([[1.0, 1], [0, 0]]), np.array([[3.0, 1], [3, 1]]))
+    with np.errstate(invalid="ignore"):
+        found = METRICS["TPR@FPR 1 %"](tally)
+    assert found[0] == 0 and np.isnan(found[1])
 
 
 @settings(deadline=None)
