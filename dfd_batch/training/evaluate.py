@@ -50,10 +50,7 @@ def auc_figure(
 ) -> Figure:
     """Return the AUC with an interval from drawing whole groups again."""
     truth, odds = np.asarray(labels, bool), np.asarray(scores, np.float64)
-    members: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    rows = [np.array(r) for r in members.values()]
+    rows = _members(groups)
     if min(_n_groups(truth, groups), _n_groups(~truth, groups)) < FEWEST_GROUPS:
         return Figure(auc(truth, odds), None, None, len(truth))
     rng = np.random.default_rng(seed)
@@ -66,21 +63,27 @@ def auc_figure(
     return Figure(auc(truth, odds), float(low), float(high), len(truth))
 
 
+def _members(groups: list[str]) -> list[NDArray[np.int64]]:
+    """Return the rows of each group."""
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    return [np.array(rows) for rows in members.values()]
+
+
 def _n_groups(among: NDArray[np.bool_], groups: list[str]) -> int:
     return len({group for group, one in zip(groups, among, strict=True) if one})
 
 
 def pair_order(labels: ArrayLike, scores: ArrayLike, groups: list[str]) -> float:
-    """Return the share of groups whose fake scores above its own genuine source."""
-    best: dict[str, dict[int, float]] = {}
-    for label, score, group in zip(
-        np.asarray(labels, int), np.asarray(scores, float), groups, strict=True
-    ):
-        best.setdefault(group, {})[int(label)] = float(score)
-    pairs = [g for g in best.values() if len(g) == 2]
-    if not pairs:
-        return float("nan")
-    return float(np.mean([(g[1] > g[0]) + 0.5 * (g[1] == g[0]) for g in pairs]))
+    """Return the share of groups whose fake scores above its own genuine source.
+
+    A group of more than two media counts with the share of its pairs. NaN without any pair.
+    """
+    truth, odds = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    orders = np.array([auc(truth[rows], odds[rows]) for rows in _members(groups)])
+    pairs = orders[~np.isnan(orders)]
+    return float(pairs.mean()) if len(pairs) else float("nan")
 
 
 def platt(labels: ArrayLike, logits: ArrayLike) -> Calibration:

@@ -46,6 +46,12 @@ def test_of_few_groups_there_is_no_interval() -> None:
 def test_pair_order_counts_pairs_only() -> None:
     order = evaluate.pair_order([0, 1, 0, 1, 0], [0.1, 0.9, 0.8, 0.2, 5], ["a", "a", "b", "b", "c"])
     assert order == 0.5
+    assert np.isnan(evaluate.pair_order([0, 1], [0.1, 0.9], ["a", "b"]))
+
+
+def test_pair_order_sees_every_medium_of_a_group() -> None:
+    order = evaluate.pair_order([0, 1, 1], [0.5, 0.9, 0.2], ["a"] * 3)
+    assert order == evaluate.pair_order([0, 1, 1], [0.5, 0.2, 0.9], ["a"] * 3) == 0.5
 
 
 def test_platt_finds_the_logits_that_made_the_labels() -> None:
