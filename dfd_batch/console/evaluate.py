@@ -89,7 +89,7 @@ def run(
         contenders = _contenders(names, settings)
         whole = _scan(tests, contenders, wanted.out, address, console)
     else:
-        contenders, whole = _reported(tests, wanted.reports, settings), True
+        contenders, whole = _reported(tests, wanted.reports, names, settings), True
     found = Evaluation(
         command=wanted.command,
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -165,12 +165,28 @@ def _contenders(names: list[str], settings: Settings) -> list[Contender]:
     return found
 
 
-def _reported(tests: list[TestSet], reports: str, settings: Settings) -> list[Contender]:
-    """Return the detectors whose verdicts on the tests lie in existing reports."""
+def _reported(
+    tests: list[TestSet], reports: str, names: list[str], settings: Settings
+) -> list[Contender]:
+    """Return the detectors whose verdicts on the tests lie in existing reports: those named or all.
+
+    Raises:
+        UsageError: There is no verdict, or none of one that is named.
+    """
     rows = _rows(reports, settings, tests, None, ("detector_id", "detector"))
     told = dict(zip(*(rows.column(c).to_pylist() for c in rows.column_names), strict=True))
     if not told:
         raise UsageError(f"The reports in {reports} hold no verdict on any of the labelled media.")
+    if names:
+        chosen = _contenders(names, settings)
+        for one in chosen:
+            if one.told.detector_id not in told:
+                raise UsageError(
+                    f"The reports in {reports} hold no verdict of {one.told.name} "
+                    f"({one.told.detector_id}) with these settings on any of the labelled media; "
+                    f"they hold those of {', '.join(f'{n} ({mark})' for mark, n in told.items())}."
+                )
+        return chosen
     titles = Counter(told.values())
     return [
         Contender(

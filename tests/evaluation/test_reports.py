@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.axes import Axes
 
+from dfd_batch import checkpoint as checkpoints
 from dfd_batch import pipeline
+from dfd_batch.checkpoint import ModelCard
 from dfd_batch.outcomes import UsageError
+from dfd_batch.settings import Settings
 from tests.evaluation.conftest import evaluate, report_row, write_reports
 
 
@@ -143,6 +146,25 @@ def test_a_scored_row_without_a_probability_is_refused(tmp_path, probability):
     out = write_reports(tmp_path / "out", [rows[0], rows[1] | {"probability": probability}])
     code, told, _ = evaluate(labels, "--reports", out, "--out", tmp_path / "e")
     assert (code, f"call {tmp_path}/b.jpg scored with" in told) == (2, True), told
+
+
+def test_of_reports_the_named_detectors_alone_are_judged(tmp_path):
+    labels = write_labels(tmp_path / "l.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
+    detector, other = (tmp_path / name for name in ("ours", "theirs"))
+    for version, folder in enumerate((detector, other), start=1):
+        card = ModelCard(name="toy", version=str(version), description="a toy")
+        checkpoints.save(folder, card, {"encoder.bias": np.full(3, version, np.float32)})
+    mark = checkpoints.detector_id(checkpoints.load_card(str(detector)), *Settings().judging)
+    rows = [report_row(tmp_path / f"{n}.jpg", 0.5) for n in "ab"]
+    rows += [row | {"detector_id": mark, "detector": "toy 1"} for row in rows]
+    words = ("--reports", write_reports(tmp_path / "out", rows), "--draws", 5)
+    words = (labels, *words, "--out", tmp_path / "e", "--checkpoint")
+    code, said, told = evaluate(*words, detector)
+    assert code == 0, said
+    assert [d["detector_id"] for d in told["detectors"]] == [mark]
+    code, said, _ = evaluate(*words, detector, "--checkpoint", other)
+    assert code == 2 and "hold no verdict of toy 2" in said
+    assert f"those of a (id-of-a), toy 1 ({mark})." in said
 
 
 def test_without_a_threshold_there_is_no_rate_at_it(tmp_path):
