@@ -112,10 +112,8 @@ def run(
             wanted.attacks,
         )
     found.notes += _notes(wanted, settings)
-    cards = compare_cards([c.card for c in contenders if c.card is not None])
-    if any(c.card is None for c in contenders):
-        cards = []
-    text = page.render(found, cards)
+    found.cards = compare_cards({c.told.name: c.card for c in contenders if c.card is not None})
+    text = page.render(found)
     uris = results.write(found, text, plots.files(found.plots), wanted.out, settings.storage)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=1, ensure_ascii=False))

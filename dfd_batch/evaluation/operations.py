@@ -6,7 +6,7 @@ learned something general; both are judged on the same pseudo-fakes here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import ModelCard
 from dfd_batch.evaluation.crops import some
+from dfd_batch.evaluation.results import CardFigure
 from dfd_batch.training import consecutive, degrade, forge, forge_clip, redraw
 from dfd_batch.training.config import CLIP_FRAMES
 from dfd_batch.training.pools import Image, Pool, canonical_crop
@@ -26,8 +27,6 @@ from dfd_batch.training.temporal_traces import Clip
 STILL = ("self", "swap", "rendered", "polished", "redrawn", "reblended")
 CLIP_SHARE = 5
 """One clip pair for so many pairs of stills: a clip costs as much as its frames do."""
-Figures = list[tuple[str, str, list[float | None]]]
-"""Name, data, and value on each card."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,15 @@ def pairs(directory: Path, pool: Pool, size: int, n: int) -> Iterator[Pairs]:
     )
 
 
-def compare_cards(cards: Sequence[ModelCard]) -> Figures:
-    """Return (figure, data, its value on each card) of all figures that any card holds."""
-    tables = [{(m.name, m.data): m.value for m in card.metrics} for card in cards]
-    keys = dict.fromkeys(key for table in tables for key in table)
-    return [(name, data, [table.get((name, data)) for table in tables]) for name, data in keys]
+def compare_cards(cards: Mapping[str, ModelCard]) -> list[CardFigure]:
+    """Return all figures that any detector's card holds, with the value on each."""
+    tables = {
+        name: {(m.name, m.data): m.value for m in card.metrics} for name, card in cards.items()
+    }
+    keys = dict.fromkeys(key for table in tables.values() for key in table)
+    return [
+        CardFigure(*key, {name: table.get(key) for name, table in tables.items()}) for key in keys
+    ]
 
 
 def _still(

@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dfd_batch.evaluation import plots
-from dfd_batch.evaluation.operations import Figures
 from dfd_batch.evaluation.results import Evaluation, Row
 from dfd_batch.outcomes import Outcome
 
@@ -18,13 +17,8 @@ SHORT = ("AUC", "EER", "false alarms", "detected")
 AT_THRESHOLD = ("false alarms", "detected")
 
 
-def render(found: Evaluation, cards: Figures) -> str:
-    """Return the page as HTML; everything but our own pictures is escaped.
-
-    Args:
-        found: Of the evaluation.
-        cards: Figures that the detectors' cards hold, as `operations.compare_cards` gives them.
-    """
+def render(found: Evaluation) -> str:
+    """Return the page as HTML; everything but our own pictures is escaped."""
     environment = Environment(
         loader=PackageLoader("dfd_batch.evaluation", ""),
         autoescape=True,
@@ -41,7 +35,6 @@ def render(found: Evaluation, cards: Figures) -> str:
         matrix=_matrix(found),
         tests=[_test(found, test["name"]) for test in found.tests],
         faces=_faces(found),
-        cards=cards,
     )
 
 

@@ -79,6 +79,16 @@ class Plots:
     manipulated: list[int]
 
 
+@dataclass(frozen=True)
+class CardFigure:
+    """A figure that detectors' cards hold, as their trainings measured it."""
+
+    metric: str
+    data: str
+    values: dict[str, float | None]
+    """By detector."""
+
+
 @dataclass
 class Evaluation:
     """Everything that was found; written as JSON, Parquet and a page."""
@@ -95,6 +105,7 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     plots: list[Plots] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    cards: list[CardFigure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, part: Part, estimates: Mapping[str, Estimate]) -> None:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from dfd_batch import checkpoint as checkpoints
 from dfd_batch import pipeline
-from dfd_batch.checkpoint import ModelCard
+from dfd_batch.checkpoint import Metric, ModelCard
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Settings
 from tests.evaluation.conftest import evaluate, report_row, write_reports
@@ -152,7 +152,8 @@ def test_of_reports_the_named_detectors_alone_are_judged(tmp_path):
     labels = write_labels(tmp_path / "l.csv", ["a.jpg,0,,,", "b.jpg,1,,,"])
     detector, other = (tmp_path / name for name in ("ours", "theirs"))
     for version, folder in enumerate((detector, other), start=1):
-        card = ModelCard(name="toy", version=str(version), description="a toy")
+        metric = Metric(name="AUC", data="kept apart", value=0.625, n=9, command="dfd train")
+        card = ModelCard(name="toy", version=str(version), description="", metrics=(metric,))
         checkpoints.save(folder, card, {"encoder.bias": np.full(3, version, np.float32)})
     mark = checkpoints.detector_id(checkpoints.load_card(str(detector)), *Settings().judging)
     rows = [report_row(tmp_path / f"{n}.jpg", 0.5) for n in "ab"]
@@ -162,6 +163,9 @@ def test_of_reports_the_named_detectors_alone_are_judged(tmp_path):
     code, said, told = evaluate(*words, detector)
     assert code == 0, said
     assert [d["detector_id"] for d in told["detectors"]] == [mark]
+    assert told["cards"] == [{"metric": "AUC", "data": "kept apart", "values": {"toy 1": 0.625}}]
+    page = (tmp_path / "e" / "evaluation.html").read_text()
+    assert "kept apart" in page and "0.625" in page
     code, said, _ = evaluate(*words, detector, "--checkpoint", other)
     assert code == 2 and "hold no verdict of toy 2" in said
     assert f"those of a (id-of-a), toy 1 ({mark})." in said
