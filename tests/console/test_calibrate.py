@@ -156,6 +156,12 @@ def test_images_and_videos_that_differ_are_told_apart(base: Path, tmp_path: Path
     assert done.exit_code == 0 and "warning" not in done.output
 
 
+def test_images_alone_are_not_told_apart_from_images(base: Path, tmp_path: Path) -> None:
+    write(tmp_path / "in", base, [0.5] * 200)
+    done = calibrate(base, tmp_path / "own", "--reports", tmp_path / "in", "--fpr", "0.1")
+    assert done.exit_code == 0 and "warning" not in done.output
+
+
 def test_of_a_source_only_its_objects_count_and_none_is_judged_twice(
     base: Path, tmp_path: Path
 ) -> None:
