@@ -124,9 +124,9 @@ class Verdicts:
             return Frames(of, score, np.empty(0, bool))
         of, time_s, score = of[anew], time_s[anew], np.maximum.reduceat(score, anew)
         labels = self.labels[of]
-        for i in np.flatnonzero([bool(s.segments) for s in self.samples]):
-            for k in np.flatnonzero(of == i):
-                labels[k] = bool(self.samples[i].label_at(float(time_s[k])))
+        bounded = np.array([bool(s.segments) for s in self.samples])
+        for k in np.flatnonzero(bounded[of]):
+            labels[k] = bool(self.samples[of[k]].label_at(float(time_s[k])))
         return Frames(of, score, labels)
 
     def mean_of_frames(self) -> Floats:
