@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +51,8 @@ def judged(plots: Sequence[Plots]) -> str:
         axes[f"h{n - 1}"].set_xlabel("P(manipulated)")
         if n > 1:
             roc.legend(fontsize=8, frameon=False, loc="lower right")
-        return _svg(figure)
+        told = ", ".join(plot.detector for plot in plots)
+        return _svg(figure, f"ROC, reliability and histograms of the scores on this test: {told}")
 
 
 def files(plots: Sequence[Plots]) -> dict[str, bytes]:
@@ -88,7 +90,8 @@ def robustness(curves: Sequence[Curve]) -> str:
             axis.set_visible(False)
         if len(detectors) > 1:
             axes.flat[0].legend(fontsize=8, frameon=False, loc="lower left")
-        return _svg(figure)
+        told = ", ".join(names)
+        return _svg(figure, f"AUC by strength; evaluation.json has the numbers: {told}")
 
 
 def _panels(plots: Sequence[Plots], draw: Callable[[Axes, Sequence[Plots]], None]) -> bytes:
@@ -167,9 +170,11 @@ def _curve(axis: Axes, curve: Curve, colour: str) -> None:
     axis.set_xlabel(curve.x_name)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, told: str) -> str:
+    """Return the picture with what it shows in words, for those who cannot see it."""
     sink = io.StringIO()
     figure.savefig(sink, format="svg", metadata={"Date": None})
     plt.close(figure)
     text = sink.getvalue()
-    return text[text.index("<svg") :]
+    words = Markup(' role="img" aria-label="{}"').format(told)
+    return text[text.index("<svg") :].replace("<svg", f"<svg{words}", 1)

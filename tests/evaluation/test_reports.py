@@ -93,6 +93,19 @@ def test_files_hold_the_same_and_the_page_escapes(archive, tmp_path):
     assert "<svg" in page and ">not scanned<" in page
     loaded = re.findall(r"<script|<link|<img|<iframe|\bsrc=|@import|url\((?!#)", page)
     assert not loaded, "the page needs nothing but itself"
+    assert """content="default-src 'none'; style-src 'unsafe-inline';""" in page
+
+
+def test_the_page_is_for_those_who_cannot_see_it_too(archive, tmp_path):
+    labels, _ = archive
+    rows = [report_row(tmp_path / f"{i}.jpg", 0.5, '"quoted"') for i in range(50)]
+    more = write_reports(tmp_path / "quoted", rows)
+    evaluate(labels, "--reports", more, "--out", tmp_path / "e", "--draws", 5)
+    page = (tmp_path / "e" / "evaluation.html").read_text()
+    (picture,) = re.findall(r"<svg[^>]*>", page)
+    assert 'role="img"' in picture and "reliability" in picture and "&#34;quoted&#34;" in picture
+    assert all('scope="' in head for head in re.findall(r"<th\b[^>]*>", page))
+    assert all("tabindex" in box for box in re.findall(r'<div class="scroll"[^>]*>', page))
 
 
 def test_frames_and_segments_have_their_own_labels(tmp_path):
