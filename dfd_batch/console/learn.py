@@ -85,7 +85,7 @@ def calibrate(
         settings = options.settings_of(ctx.params)
         from dfd_batch.console import calibrate as calibrating
 
-        command = shlex.join(["dfd", *sys.argv[1:]])
+        command = _command_line()
         wanted = calibrating.Wanted(out, fpr, best_effort, command)
         code = calibrating.run(source, reports, wanted, settings, address, as_json)
     raise typer.Exit(code)
@@ -188,7 +188,7 @@ def train(
     """
     again = "Stopped; the training state stays. Run the same command again to go on."
     with answering(interrupted=again):
-        settings = train_options.settings_of(ctx.params, shlex.join(["dfd", *sys.argv[1:]]))
+        settings = train_options.settings_of(ctx.params, _command_line())
         from dfd_batch.console import train as training
 
         training.run(settings, address, dry_run, temporal_only, synthesis_only)
@@ -275,7 +275,7 @@ def evaluate(
         wanted = evaluating.Wanted(
             tests=tuple(tests or ()),
             out=out,
-            command=shlex.join(["dfd", *sys.argv[1:]]),
+            command=_command_line(),
             layout=layout,
             split=split,
             by=tuple(by or ()),
@@ -306,3 +306,8 @@ def forge(
         from dfd_batch.console import forge as forging
 
         forging.run(preview, work, seed, clips, as_json)
+
+
+def _command_line() -> str:
+    """Return what was typed, as it can be written: arguments need not be UTF-8."""
+    return shlex.join(["dfd", *sys.argv[1:]]).encode(errors="replace").decode()

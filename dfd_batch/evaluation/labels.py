@@ -114,7 +114,7 @@ def read(
             raise UsageError(f"{source} holds nothing of split {split!r}; its splits: {told}.")
     if not samples:
         raise UsageError(f"{source} names no labelled media.")
-    return TestSet(name, source, _distinct(source, samples))
+    return TestSet(_valid(name), _valid(source), _distinct(source, samples))
 
 
 def _distinct(source: str, samples: list[Sample]) -> tuple[Sample, ...]:
@@ -123,7 +123,13 @@ def _distinct(source: str, samples: list[Sample]) -> tuple[Sample, ...]:
         uri = sample.uri
         if not stores.is_s3(uri):
             uri = stores.local_uri(stores.local_path(uri))
-        if kept.setdefault(uri, replace(sample, uri=uri)).label != sample.label:
+        told = replace(
+            sample,
+            uri=uri,
+            method=_valid(sample.method),
+            attributes={_valid(k): _valid(v) for k, v in sample.attributes.items()},
+        )
+        if kept.setdefault(uri, told).label != sample.label:
             raise UsageError(f"{source} labels {uri} both genuine and manipulated.")
     return tuple(kept.values())
 
@@ -205,6 +211,11 @@ def _told(record: Record, name: str) -> str:
     """Return what a record says under a name; 0 and False are something, no value is nothing."""
     value = record.get(name)
     return "" if value is None else str(value)
+
+
+def _valid(text: str) -> str:
+    """Return a text as it can be written: names of files need not be UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def _segments(told: Any) -> tuple[tuple[float, float], ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from dfd_batch import pipeline
 from dfd_batch.checkpoint import Metric, ModelCard
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import Settings
+from dfd_batch.storage import local_uri
 from tests.evaluation.conftest import evaluate, report_row, write_reports
 
 
@@ -213,6 +216,26 @@ def test_pictures_take_names_as_they_are(tmp_path):
     assert code == 0, said
     (drawn,) = re.findall("<svg.*</svg>", (tmp_path / "e" / "evaluation.html").read_text(), re.S)
     assert all(name in drawn for name in names)
+
+
+def test_names_that_are_no_text_are_written_all_the_same(tmp_path, monkeypatch):
+    root = tmp_path / os.fsdecode(b"f\xff")
+    root.mkdir()
+    rows, lines = [], []
+    for i in range(8):
+        rows.append(report_row(local_uri(root / f"{i}.jpg"), 0.1 * i, "good"))
+        label = int(i >= 4)
+        lines.append({"file": f"{i}.jpg", "label": label, "method": "\udcff", "camera": "\udcfe"})
+    labels = root / "labels.jsonl"
+    labels.write_text("\n".join(map(json.dumps, lines)))
+    out = write_reports(tmp_path / "out", rows)
+    monkeypatch.setattr(sys, "argv", ["dfd", "evaluate", str(labels)])
+    code, _, told = evaluate(
+        labels, "--reports", out, "--out", tmp_path / "e", "--draws", 9, "--by", "camera"
+    )
+    assert code == 0
+    assert {r["slice"] for r in told["rows"] if r["by"] == "manipulation"} == {"?"}
+    assert "evaluate" in (tmp_path / "e" / "evaluation.html").read_text(encoding="utf-8")
 
 
 def test_the_drawn_roc_has_the_area_that_is_told(tmp_path, monkeypatch):
