@@ -14,6 +14,10 @@ from dfd_batch.training import cards, held_out
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import device_of
 from dfd_batch.training.pools import Image, evaluation_crops, work_pool
+from dfd_batch.training.selection import measured_rows, training_pools
+
+FEWEST_PEOPLE = 99
+"""Whose faces make all bands at a target of 3 %, see `judge.thresholds.samples_needed`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,23 @@ def faces(config: TrainConfig) -> Faces:
         return Faces(np.zeros(0, np.int64), nothing, [], "", False)
     about = f"{cards.CHOSEN_ON['held_out_auc']} ({media.kind} fakes)"
     return Faces(media.labels, media.crops, media.groups, about, False)
+
+
+def genuine(config: TrainConfig) -> dict[str, Image]:
+    """Return genuine faces (N, S, S, 3) that no training saw, one a person, by pool.
+
+    Pools of too few people for bands are left out, and development pools, which `faces` gives.
+    """
+    found = {}
+    for name, pool in training_pools(config.work).items():
+        first: dict[str, int] = {}
+        for i in measured_rows(name, pool, 0):
+            if config.allows(pool.licences[i]):
+                first.setdefault(pool.groups[i], int(i))
+        if len(first) >= FEWEST_PEOPLE:
+            rows = np.array(list(first.values()))
+            found[name] = evaluation_crops(pool, config.preprocessing.crop_size, rows)
+    return found
 
 
 def odds(detector: Checkpoint, crops: Image, config: TrainConfig) -> NDArray[np.float64]:

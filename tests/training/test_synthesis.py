@@ -17,7 +17,7 @@ from dfd_batch.evaluation.crops import CropJudge
 from dfd_batch.features.cnn import FrameEncoder
 from dfd_batch.outcomes import UsageError
 from dfd_batch.settings import load
-from dfd_batch.training import evaluate, image_scores, pools, run, selection, synthesis
+from dfd_batch.training import degrade, evaluate, image_scores, pools, run, selection, synthesis
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.pools import Face, is_held_out
 from tests.training.conftest import face_image, template
@@ -66,6 +66,50 @@ def test_pairs_kept_aside_share_no_face_with_the_others(work: Path) -> None:
         groups |= {pairs._pools[n].groups[i] for n, rows in pairs._genuine.items() for i in rows}
         assert groups
         assert all(is_held_out(f"choose {group}") == kept for group in groups)
+
+
+def test_pairs_that_nothing_has_worn_are_among_those_of_the_second_look(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_worn = []
+    monkeypatch.setattr(degrade.Degradation, "__call__", lambda how, x: n_worn.append(how) or x)
+    config = TrainConfig(work=work, out=work / "o", batch_pairs=40, without=("redrawn",))
+    synthesis.GeneratedPairs(config, 40, False)[0]
+    twins = list(zip(n_worn[::2], n_worn[1::2], strict=True))
+    assert all(genuine == fake for genuine, fake in twins)
+    clean = sum(genuine == degrade.Degradation(0) for genuine, _ in twins)
+    assert 10 <= clean <= 30
+
+
+def test_genuine_stills_of_all_pools_hold_the_thresholds(
+    work: Path, general: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_scores, "FEWEST_PEOPLE", 2)
+    shapes: dict[str, int] = {}
+    given = image_scores.genuine(TrainConfig(work=work, out=work / "o"))
+    for name, crops in given.items():
+        pool = pools.read(work / "pools" / name)
+        shapes[name] = len(crops)
+        assert len(crops) == len({g for g in pool.groups if is_held_out(g)})
+    assert "dfdc_dev" not in shapes
+    assert "portraits" in shapes
+
+    def accusing(detector, crops, config):  # type: ignore[no-untyped-def]
+        known = image_scores.faces(config).crops
+        return np.full(len(crops), 9.0) if len(crops) != len(known) else np.linspace(-2, 2, 32)
+
+    assert dfd(*arguments(work, "--temporal", "none"))[0] == 0
+    toml = work / "train.toml"
+    toml.write_text("synthesis_pairs = 8\n" + toml.read_text())
+    settings = ("--work", str(work), "--config", str(toml), "--batch", "4")
+    monkeypatch.setattr(image_scores, "odds", accusing)
+    words = ("--out", str(work / "o"), "--synthesis-only", str(work / "mine"))
+    code, output = dfd("train", *settings, *words, "--init", str(general))
+    assert code == 0, output
+    card = checkpoint.load(str(work / "o")).card
+    told = {m.data: m for m in card.metrics if m.name == "false alarms of stills"}
+    assert len(told) == len(shapes)
+    assert all(m.value == 0 for m in told.values())  # no band is reached by what all would reach
 
 
 def test_a_detector_is_given_a_second_look_and_keeps_all_else(work: Path, general: Path) -> None:
