@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from dfd_batch.training.ahead import made
 from dfd_batch.training.clips import ClipForge, FilmedPair
 from dfd_batch.training.config import TrainConfig
 from dfd_batch.training.devices import n_loaders
+from dfd_batch.training.kept import Pair, kept_pairs
 from dfd_batch.training.precision import autocast
-from dfd_batch.training.progress import told
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def features(
     config: TrainConfig,
     n_pairs: int,
     clip_forge: ClipForge,
-    cache: Path,
+    stem: Path,
 ) -> ClipFeatures:
-    """Return the features of the first `n_pairs` pairs, from the cache where it has them.
+    """Return the features of the first `n_pairs` pairs, from disk where they are.
 
     Args:
         encoder: Frame encoder.
@@ -67,31 +67,25 @@ def features(
         config: Sizes, seed and the work directory.
         n_pairs: Pairs; twice as many clips.
         clip_forge: Makes the pairs.
-        cache: An .npz file, named after all that the features depend on.
+        stem: Of the files that keep them, named after all that the features depend on.
     """
-    if cache.is_file():
-        with np.load(cache) as kept:
-            return ClipFeatures(
-                kept["features"],
-                kept["frame_logits"],
-                kept["labels"],
-                [str(v) for v in kept["operations"]],
-                [str(v) for v in kept["groups"]],
-                [str(v) for v in kept["troubles"]],
-            )
-    found = _encode(encoder, motion, config, clip_forge, n_pairs)
-    partial = cache.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        features=found.features,
-        frame_logits=found.frame_logits,
-        labels=found.labels,
-        operations=np.array(found.operations),
-        groups=np.array(found.groups),
-        troubles=np.array(found.troubles),
+
+    def encoded(numbers: range) -> Iterator[Pair]:
+        return _encoded(encoder, motion, config, clip_forge, numbers)
+
+    vectors, known = kept_pairs(stem, n_pairs, encoded, "pairs of clips")
+    labels = np.stack([np.zeros_like(known["labels"]), known["labels"]], 1)
+    operations, groups, troubles = (
+        np.repeat(known[name], 2).tolist() for name in ("operations", "groups", "troubles")
     )
-    partial.replace(cache)
-    return found
+    return ClipFeatures(
+        vectors.reshape(-1, *vectors.shape[2:]),
+        known["frame_logits"].reshape(-1, labels.shape[-1]),
+        labels.reshape(-1, labels.shape[-1]),
+        operations,
+        groups,
+        troubles,
+    )
 
 
 class _Forged:
@@ -107,50 +101,38 @@ class _Forged:
         return pair, np.stack([self._mapped(grey(c)) for c in (pair.genuine, pair.fake)])
 
 
-@torch.inference_mode()
-def _encode(
+def _encoded(
     encoder: nn.Module,
     motion: MotionEncoder | None,
     config: TrainConfig,
     clips: ClipForge,
-    n_pairs: int,
-) -> ClipFeatures:
+    numbers: range,
+) -> Iterator[Pair]:
+    """Yield of each pair the features (2, T, D) of the twins and what else is known of it."""
     encoder.eval()
     device = next(encoder.parameters()).device
     network: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = encoder
     if device.type == "cpu":  # as a scan runs it: several times faster than by PyTorch
         size = config.preprocessing.crop_size
         network = CpuNetwork(encoder, torch.zeros(1, 3, size, size))
-    n = config.clip_frames
-    # Filled in place: small arrays that stay, between the large ones of each pair, would leave the
-    # heap full of holes that no later pair fits in, 10 MB a pair.
-    vectors = np.zeros((0, 2, n, 0), np.float16)
-    odds = np.zeros((n_pairs, 2, n), np.float32)
-    labels = np.zeros((n_pairs, 2, n), np.float32)
-    operations, groups, troubles = [], [], []
-    twins = made(_Forged(clips, motion is not None), range(n_pairs), n_loaders(config, device))
-    for number, (pair, maps) in enumerate(told(twins, "pairs of clips", n_pairs)):
+    for pair, maps in made(_Forged(clips, motion is not None), numbers, n_loaders(config, device)):
         both = np.concatenate([pair.genuine, pair.fake])
-        x = normalise(torch.from_numpy(both).to(device), config.preprocessing)
-        with autocast(device.type, config.precision):
+        with torch.inference_mode(), autocast(device.type, config.precision):
+            x = normalise(torch.from_numpy(both).to(device), config.preprocessing)
             vector, raw = network(x.contiguous(memory_format=torch.channels_last))
+            odds = manipulated_logit(raw.float(), config.architecture)
         if motion is not None and maps is not None:
-            moved = motion(torch.from_numpy(maps).to(device))
+            with torch.inference_mode():
+                moved = motion(torch.from_numpy(maps).to(device))
             vector = torch.cat([vector.float(), moved.flatten(0, 1)], 1)
-        logit = manipulated_logit(raw.float(), config.architecture)
-        if not len(vectors):
-            vectors = np.zeros((n_pairs, 2, n, vector.shape[1]), np.float16)
-        vectors[number] = vector.half().cpu().numpy().reshape(2, n, -1)
-        odds[number] = logit.cpu().numpy().reshape(2, n)
-        labels[number, 1] = pair.labels
-        operations += [pair.operation] * 2
-        groups += [pair.group] * 2
-        troubles += [pair.trouble] * 2
-    return ClipFeatures(
-        vectors.reshape(2 * n_pairs, n, -1),
-        odds.reshape(2 * n_pairs, n),
-        labels.reshape(2 * n_pairs, n),
-        operations,
-        groups,
-        troubles,
-    )
+        n = len(pair.labels)
+        yield (
+            vector.half().cpu().numpy().reshape(2, n, -1),
+            {
+                "frame_logits": odds.cpu().numpy().reshape(2, n),
+                "labels": pair.labels,
+                "operations": pair.operation,
+                "groups": pair.group,
+                "troubles": pair.trouble,
+            },
+        )

@@ -98,8 +98,8 @@ def clip_sets(
     n_held_out = min(MOST_HELD_OUT_PAIRS, config.clips // 4)
 
     def made(name: str, n: int, forge: ClipForge) -> ClipFeatures:
-        cache = config.work / f"clips-{mark}-{name}-{n}.npz"
-        return clip_features.features(encoder, motion, config, n, forge, cache)
+        stem = config.work / f"clips-{mark}-{name}"
+        return clip_features.features(encoder, motion, config, n, forge, stem)
 
     return (
         made("train", config.clips // 2, ClipForge(config, False)),
