@@ -8,15 +8,15 @@ from dfd_batch.evaluation.crops import Faces
 from dfd_batch.evaluation.metrics import Floats
 from dfd_batch.evaluation.robustness import Curve, Point
 from dfd_batch.features.cnn import network
-from dfd_batch.training import adversarial
-from dfd_batch.training.adversarial import (
+from dfd_batch.training import white_box
+from dfd_batch.training.pools import Image
+from dfd_batch.training.white_box import (
     H264_CRF,
     JPEG_QUALITY,
     as_shared,
     attack_on_views,
     iterated_attack_on_views,
 )
-from dfd_batch.training.pools import Image
 
 VIEWS = 8
 """Of the defence that is measured beside the bare detector (setting `features.views`)."""
@@ -42,22 +42,22 @@ def curves(
     card = loaded.card
     encoder = network(loaded)
     crops, labels = faces.crops, faces.labels
-    bare = adversarial.victim(encoder, card.architecture, card.preprocessing)
-    views = adversarial.judge_of_views(bare, VIEWS)
+    bare = white_box.victim(encoder, card.architecture, card.preprocessing)
+    views = white_box.judge_of_views(bare, VIEWS)
     adaptive = (
         attack_on_views(bare, crops, labels, ADAPTIVE_EPS, VIEWS),
         iterated_attack_on_views(bare, crops, labels, ADAPTIVE_EPS),
     )
 
-    def auc(judge: adversarial.Judge, seen: Image) -> Estimate:
+    def auc(judge: white_box.Judge, seen: Image) -> Estimate:
         return measure(labels, judge(seen), faces.groups, n_draws=n_draws)["AUC"]
 
     def undefended(seen: Image) -> Floats:
-        return adversarial.odds_of(bare, seen)
+        return white_box.odds_of(bare, seen)
 
     drawn: dict[str, list[Point]] = {}
     others = {f"{a.name} {a.eps:g}/255{DEFENDED}": auc(views, a.crops) for a in adaptive}
-    for attacked in adversarial.attacks(
+    for attacked in white_box.attacks(
         encoder, card.architecture, card.preprocessing, crops, labels
     ):
         shared = zip(AFTER, as_shared(attacked.crops), strict=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfd_batch.checkpoint import Architecture, Preprocessing
-from dfd_batch.training import adversarial
+from dfd_batch.training import white_box
+from dfd_batch.training.adversarial import adversarial_batch
 from dfd_batch.training.evaluate import auc
 from dfd_batch.training.pools import Image
 
@@ -22,7 +23,7 @@ def noise(n: int, low: int = 60, high: int = 196, seed: int = 0) -> Image:
     return np.random.default_rng(seed).integers(low, high, (n, SIDE, SIDE, 3), np.uint8)
 
 
-def linear(seed: int = 1) -> tuple[Tensor, adversarial.Victim]:
+def linear(seed: int = 1) -> tuple[Tensor, white_box.Victim]:
     """A linear victim: its nearest point of the other class is known."""
     weight = torch.from_numpy(np.random.default_rng(seed).normal(size=(3, SIDE, SIDE))).float()
     return weight, lambda pixels: ((pixels - 0.5) * weight).sum((1, 2, 3))
@@ -31,16 +32,16 @@ def linear(seed: int = 1) -> tuple[Tensor, adversarial.Victim]:
 def test_fgsm_of_a_linear_victim_loses_eps_times_its_weights() -> None:
     weight, victim = linear()
     crops, labels = noise(6), np.array([0, 1] * 3, np.int32)
-    attacked = adversarial.fgsm(victim, crops, labels, 4)
+    attacked = white_box.fgsm(victim, crops, labels, 4)
     assert attacked.dtype == np.uint8
-    lost = adversarial.odds_of(victim, attacked) - adversarial.odds_of(victim, crops)
+    lost = white_box.odds_of(victim, attacked) - white_box.odds_of(victim, crops)
     most = 4 / 255 * float(weight.abs().sum())
     np.testing.assert_allclose(lost, np.where(labels == 1, -most, most), rtol=1e-4)
 
 
 def test_fgsm_stays_in_its_bound_and_in_range() -> None:
     crops = noise(4, 0, 256)
-    attacked = adversarial.fgsm(linear()[1], crops, np.array([0, 1, 0, 1], np.int32), 8)
+    attacked = white_box.fgsm(linear()[1], crops, np.array([0, 1, 0, 1], np.int32), 8)
     change = attacked.astype(int) - crops
     assert abs(change).max() == 8
     assert (abs(change)[(crops >= 8) & (crops <= 247)] == 8).all()
@@ -50,14 +51,14 @@ def test_fgsm_stays_in_its_bound_and_in_range() -> None:
 def test_carlini_wagner_finds_the_nearest_point_of_a_linear_victim(quantise: bool) -> None:
     weight, victim = linear()
     crops = noise(8)
-    odds = adversarial.odds_of(victim, crops)
+    odds = white_box.odds_of(victim, crops)
     labels = (odds > 0).astype(np.int32)
-    found = adversarial.carlini_wagner_l2(
+    found = white_box.carlini_wagner_l2(
         victim, crops, labels, steps=100, searches=6, rate=0.005, quantise=quantise
     )
     turned = victim(torch.from_numpy(found)).numpy()
     assert ((turned > 0) != (odds > 0)).all()
-    clean = adversarial.pixels_of(crops).numpy()
+    clean = white_box.pixels_of(crops).numpy()
     distance = np.sqrt(np.square(found - clean).sum((1, 2, 3)))
     nearest = np.abs(odds) / float(weight.norm())
     assert (distance > nearest * 0.999).all()
@@ -70,15 +71,15 @@ def test_carlini_wagner_finds_the_nearest_point_of_a_linear_victim(quantise: boo
 def test_carlini_wagner_leaves_what_is_judged_wrongly_already() -> None:
     _, victim = linear()
     crops = noise(4)
-    labels = (adversarial.odds_of(victim, crops) < 0).astype(np.int32)
-    found = adversarial.carlini_wagner_l2(victim, crops, labels, steps=3, searches=1)
-    np.testing.assert_allclose(found, adversarial.pixels_of(crops).numpy(), atol=1e-5)
+    labels = (white_box.odds_of(victim, crops) < 0).astype(np.int32)
+    found = white_box.carlini_wagner_l2(victim, crops, labels, steps=3, searches=1)
+    np.testing.assert_allclose(found, white_box.pixels_of(crops).numpy(), atol=1e-5)
 
 
 class TwoClasses(nn.Module):
     """A victim as the classifier that attack libraries want: logits (N, 2)."""
 
-    def __init__(self, victim: adversarial.Victim) -> None:
+    def __init__(self, victim: white_box.Victim) -> None:
         super().__init__()
         self.victim = victim
         self.placed = nn.Parameter(torch.zeros(1))  # they ask a network where it lies
@@ -97,14 +98,14 @@ def test_attacks_are_those_of_torchattacks() -> None:
 
     model = TwoClasses(victim).eval()
     crops, labels = task(24, 10_000)
-    pixels, classes = adversarial.pixels_of(crops), torch.from_numpy(labels).long()
+    pixels, classes = white_box.pixels_of(crops), torch.from_numpy(labels).long()
 
     theirs = torchattacks.FGSM(model, eps=4 / 255)(pixels, classes)
-    ours = adversarial.pixels_of(adversarial.fgsm(victim, crops, labels, 4))
+    ours = white_box.pixels_of(white_box.fgsm(victim, crops, labels, 4))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
     theirs = torchattacks.CW(model, c=100, steps=200, lr=0.01)(pixels, classes)
-    found = adversarial.carlini_wagner_l2(
+    found = white_box.carlini_wagner_l2(
         victim, crops, labels, steps=200, searches=1, first_c=100, quantise=False
     )
     right = (victim(pixels) > 0) == (classes == 1)
@@ -154,9 +155,9 @@ def trained(share: float) -> Small:
     adam = torch.optim.Adam(encoder.parameters(), 0.01)
     for step in range(80):
         crops, labels = task(32, step)
-        x = (adversarial.pixels_of(crops) - 0.5) / 0.5
+        x = (white_box.pixels_of(crops) - 0.5) / 0.5
         y = torch.from_numpy(labels).float()
-        x = adversarial.adversarial_batch(encoder, x, y, 6, loss, PREPROCESSING, share)
+        x = adversarial_batch(encoder, x, y, 6, loss, PREPROCESSING, share)
         adam.zero_grad()
         torch.autograd.backward(loss(encoder(x)[1], y))
         adam.step()
@@ -168,14 +169,12 @@ def test_training_on_attacked_pairs_lowers_the_drop() -> None:
 
     def aucs(share: float) -> dict[str, float]:
         encoder = trained(share)
-        judge = adversarial.victim(encoder, Architecture(), PREPROCESSING)
-        found = list(
-            adversarial.attacks(encoder, Architecture(), PREPROCESSING, crops, labels, (6,))
-        )
+        judge = white_box.victim(encoder, Architecture(), PREPROCESSING)
+        found = list(white_box.attacks(encoder, Architecture(), PREPROCESSING, crops, labels, (6,)))
         assert [(a.name, a.eps) for a in found[:2]] == [("clean", 0), ("FGSM", 6)]
         np.testing.assert_array_equal(found[0].crops, crops)
         assert (found[2].crops != crops).any()
-        return {a.name: auc(labels, adversarial.odds_of(judge, a.crops)) for a in found}
+        return {a.name: auc(labels, white_box.odds_of(judge, a.crops)) for a in found}
 
     plain, hardened = aucs(0.0), aucs(1.0)
     assert plain["clean"] > 0.95 and hardened["clean"] > 0.9
@@ -187,28 +186,26 @@ def test_an_attacked_batch_keeps_its_bound_its_rest_and_the_encoder() -> None:
     encoder = Small().train()
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     crops, labels = task(8, 1)
-    x = (adversarial.pixels_of(crops) - 0.5) / 0.5
+    x = (white_box.pixels_of(crops) - 0.5) / 0.5
     y = torch.from_numpy(labels).float()
-    attacked = adversarial.adversarial_batch(encoder, x, y, 2, loss, PREPROCESSING, 0.5)
+    attacked = adversarial_batch(encoder, x, y, 2, loss, PREPROCESSING, 0.5)
     change = (attacked - x).abs() * 0.5 * 255
     assert 1 < change[:4].max() <= 2 + 1e-3 and not change[4:].any()
     assert not attacked.requires_grad and encoder.training
     assert all(p.grad is None for p in encoder.parameters())
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
-    assert adversarial.adversarial_batch(encoder, x, y, 2, loss, PREPROCESSING, 0.1) is x
+    assert adversarial_batch(encoder, x, y, 2, loss, PREPROCESSING, 0.1) is x
 
 
 def test_views_are_attacked_through_their_mean() -> None:
     _, victim = linear()
     crops, labels = noise(4), np.array([0, 1, 0, 1], np.int32)
     seeds = np.arange(4, dtype=np.uint64)
-    mean = adversarial.over_views(victim, seeds, range(1, 9))
-    bare = adversarial.fgsm(victim, crops, labels, 4)
-    adaptive = adversarial.fgsm(mean, crops, labels, 4)
+    mean = white_box.over_views(victim, seeds, range(1, 9))
+    bare = white_box.fgsm(victim, crops, labels, 4)
+    adaptive = white_box.fgsm(mean, crops, labels, 4)
     side = np.where(labels == 1, 1, -1)
-    assert (
-        side * adversarial.odds_of(mean, adaptive) < side * adversarial.odds_of(mean, bare)
-    ).all()
+    assert (side * white_box.odds_of(mean, adaptive) < side * white_box.odds_of(mean, bare)).all()
 
 
 def test_an_attack_of_many_steps_keeps_its_bound_and_beats_one_of_a_single_step() -> None:
@@ -223,9 +220,9 @@ def test_an_attack_of_many_steps_keeps_its_bound_and_beats_one_of_a_single_step(
 
     crops = noise(12, 0, 256)
     labels = np.array([0, 1] * 6, np.int32)
-    views = adversarial.judge_of_views(bent, 8)
-    once = adversarial.attack_on_views(bent, crops, labels, 4, 8)
-    often = adversarial.iterated_attack_on_views(bent, crops, labels, 4)
+    views = white_box.judge_of_views(bent, 8)
+    once = white_box.attack_on_views(bent, crops, labels, 4, 8)
+    often = white_box.iterated_attack_on_views(bent, crops, labels, 4)
     assert often.crops.dtype == np.uint8
     assert np.abs(often.crops.astype(int) - crops).max() <= 4
     side = np.where(labels == 1, 1, -1)
