@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dfd_batch.checkpoint import ModelCard, Thresholds
 from dfd_batch.judge.pool import calibrated, join_tracks, pool_frames, to_probability
-from dfd_batch.judge.segments import SPOKEN_AGAINST, find_segments
+from dfd_batch.judge.segments import find_segments
 from dfd_batch.outcomes import Verdict
 
 
@@ -74,20 +74,19 @@ def decide(evidence: Evidence, card: ModelCard) -> dict[str, Any]:
                 frame_probability,
                 1.0 / (evidence.fps or 25.0),
                 pooled=pooled,
-                least=SPOKEN_AGAINST,
+                least=card.thresholds.inconclusive,
             )
         ]
     probability = float(to_probability(join_tracks(np.array(track_logits))))
-    verdict = band(probability, card.thresholds)
     return {
-        "verdict": verdict.value,
+        "verdict": band(probability, card.thresholds).value,
         "probability": probability,
         "integrity": 1.0 - probability,
         "threshold": card.thresholds.suspicious,
         "n_frames_scored": len(evidence.logits),
         "faces": sorted(faces, key=lambda face: -face["probability"]),
         "timeline": timeline,
-        "segments": [] if verdict is Verdict.AUTHENTIC else segments,
+        "segments": segments,
     }
 
 

@@ -26,10 +26,6 @@ STANDS_OUT = 0.4
 """… this share of the way from the lows to the highs …"""
 LEAST, SURE = 0.25, 0.7
 """… but never below the one nor above the other."""
-SPOKEN_AGAINST = 0.4
-"""Mean of the probabilities that the verdict is pooled from, below which the clip around speaks
-against a stretch. By a lower one more of the stretches in training clips are found, and still more
-where there is none."""
 MAX_CLIP_FRAMES = 32
 """The longest run that the temporal head sees at once, as the heads were trained on clips of 12 to
 24 frames; these share a bar."""
