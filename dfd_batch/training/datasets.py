@@ -130,9 +130,8 @@ class PairBatches(Dataset[tuple[Tensor, Tensor]]):
         # Kinds have fixed places in the batch, so that every batch holds the same mixture.
         if k < self._labelled_places and self._pairs:
             return self._labelled(step * self._labelled_places + k, rng)
-        if (
-            k + 0.5
-        ) / self._config.batch_pairs > 1 - self._config.generated_share and self._generated_rows:
+        at = (k + 0.5) / self._config.batch_pairs
+        if at > 1 - self._config.generated_share and self._generated_rows:
             return self._generated(rng)
         return self._forged(rng)
 

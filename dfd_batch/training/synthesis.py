@@ -194,7 +194,7 @@ def _calibrated(detector: Checkpoint, config: TrainConfig, alone: Metric) -> Mod
             for name, chances in others.items()
         ]
     found.append(alone)
-    names = {metric.name for metric in found} | {"false alarms of stills"}
+    names = {metric.name for metric in found}
     kept = (_named(m, faces.about) for m in card.metrics if m.name not in names)
     return card.model_copy(update={"metrics": (*found, *kept)})
 

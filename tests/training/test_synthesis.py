@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from dfd_batch import checkpoint
-from dfd_batch.checkpoint import Architecture
+from dfd_batch.checkpoint import Architecture, Checkpoint
 from dfd_batch.evaluation.crops import CropJudge
 from dfd_batch.features.cnn import FrameEncoder
 from dfd_batch.outcomes import UsageError
@@ -81,7 +82,7 @@ def test_genuine_stills_of_all_pools_hold_the_thresholds(
     assert "dfdc_dev" not in shapes
     assert "portraits" in shapes
 
-    def accusing(detector, crops, config):  # type: ignore[no-untyped-def]
+    def accusing(_: Checkpoint, crops: pools.Image, config: TrainConfig) -> NDArray[np.float64]:
         known = image_scores.faces(config).crops
         return np.full(len(crops), 9.0) if len(crops) != len(known) else np.linspace(-2, 2, 32)
 
